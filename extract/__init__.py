@@ -1,0 +1,1 @@
+"""Stage 1: from video files to a feature store. Data sets, clip plans, decoding, backbones, the Dask job."""

@@ -1,0 +1,1 @@
+"""The command line, configuration, run folders and the wiring between the stages."""

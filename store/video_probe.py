@@ -1,0 +1,80 @@
+"""What a look at a video file tells before it is decoded."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class VideoStatus(IntEnum):
+    """What became of a video under one backbone; the codes are part of the format."""
+
+    PENDING = 0
+    OK = 1
+    PADDED = 2
+    """All clips are there; the video is shorter than a clip, so its last frame repeats."""
+    PARTIAL = 3
+    """It decoded to less than it announced: clips that reach past the last frame are not valid."""
+    NO_VIDEO_STREAM = 4
+    CORRUPT = 5
+    MISSING = 6
+    TIMEOUT = 7
+    CRASHED = 8
+    NOT_PLANNED = 9
+    """The view leaves this video out."""
+
+    @property
+    def has_features(self) -> bool:
+        """Whether some clips of such a video are valid."""
+        return self in (VideoStatus.OK, VideoStatus.PADDED, VideoStatus.PARTIAL)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the video could not be had in full; these count against ``--max-failures``."""
+        return self in FAILURES
+
+
+FAILURES = frozenset(
+    {
+        VideoStatus.PARTIAL,
+        VideoStatus.NO_VIDEO_STREAM,
+        VideoStatus.CORRUPT,
+        VideoStatus.MISSING,
+        VideoStatus.TIMEOUT,
+        VideoStatus.CRASHED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoProbe:
+    """One file's header, corrected by a scan of its packets where the header lies or is silent."""
+
+    status: VideoStatus
+    """``OK``, or why there is nothing to plan: ``NO_VIDEO_STREAM``, ``CORRUPT``, ``MISSING``."""
+    error: str = ""
+    """One line without absolute paths; empty when ``status`` is ``OK``."""
+    duration_seconds: float = 0.0
+    """Number of frames over their rate: the last frame is shown to its end."""
+    frames_per_second: float = 0.0
+    """Average rate, (frames - 1) / (last - first presentation time); 1 for a video of one frame."""
+    num_frames: int = 0
+    height: int = 0
+    """Pixels of the upright frame, after rotation."""
+    width: int = 0
+    rotation_degrees: int = 0
+    """Clockwise turn that makes a decoded frame upright: 0, 90, 180 or 270."""
+    variable_frame_rate: bool = False
+    content_digest: int = 0
+    """blake2b-8 of the file's size and of its first and last MiB: equal for copies of one file."""
+
+    def __post_init__(self) -> None:
+        """Check that a readable video has frames, a rate and a size.
+
+        Raises:
+            ValueError: an OK probe without them, or a rotation that is no multiple of 90.
+        """
+        if self.rotation_degrees not in (0, 90, 180, 270):
+            raise ValueError(f"rotation_degrees must be 0, 90, 180 or 270, got {self.rotation_degrees}")
+        if self.status == VideoStatus.OK and not (
+            self.duration_seconds > 0 and self.frames_per_second > 0 and self.height > 0 and self.width > 0
+        ):
+            raise ValueError(f"a readable video needs a duration, a rate and a size, got {self}")
