@@ -36,12 +36,12 @@ class ClipFeatures:
     @property
     def num_videos(self) -> int:
         """Rows, N."""
-        return self.valid.shape[0]
+        return len(self.valid)
 
     @property
     def feature_dim(self) -> int:
         """Length of a backbone feature, D."""
-        return self.features.shape[2]
+        return int(self.features.shape[2])
 
     def take(self, rows: NDArray[np.int64]) -> "ClipFeatures":
         """The given rows, in the given order."""

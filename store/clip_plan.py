@@ -67,9 +67,9 @@ class ClipPlan:
     @property
     def num_videos(self) -> int:
         """Rows, N."""
-        return self.valid.shape[0]
+        return len(self.valid)
 
     @property
     def num_clips(self) -> int:
         """Clips of the widest video, K."""
-        return self.valid.shape[1]
+        return int(self.valid.shape[1])
