@@ -1,42 +1,51 @@
-"""The digests of the format: of the table of videos, of a plan, of a committed block. Explicit bytes, no pickles."""
+"""The digests of the format: of the table of videos, of a plan, of a committed block. Explicit bytes, no pickles.
+
+``FORMAT.md`` gives them byte by byte; ``tests/store/test_digests.py`` recomputes them from that text alone.
+"""
 
 import hashlib
-import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from scale_video.store.canonical_json import canonical_json
 from scale_video.store.clip_plan import ClipPlan
 from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.schema import PROBE_ARRAYS
 from scale_video.store.video_table import VideoTable
 
 
-def canonical_json(value: Mapping[str, Any]) -> str:
-    """JSON with sorted keys and no white space, so that equal values have equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-
-
 def videos_digest(table: VideoTable) -> str:
-    """blake2b-16 of every column of the table, hexadecimal."""
+    """blake2b-16 of the ids, paths, groups, labels, class names and splits, hexadecimal."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, column in (("id", table.ids), ("path", table.paths), ("group", table.groups)):
-        digest.update(_framed_text([name]))
-        digest.update(_framed_text(column))
+    for name, texts in (("id", table.ids), ("path", table.paths), ("group", table.groups)):
+        digest.update(_column(name, texts, dtype="string"))
     for name, label in sorted(table.labels.items()):
-        digest.update(_framed_text([name, *table.class_names[name]]))
-        digest.update(np.ascontiguousarray(label, dtype="<i4").tobytes())
+        digest.update(_column(name, label, dtype="int32"))
+        digest.update(_column("class_names", table.class_names[name], dtype="string"))
     for name, split in sorted(table.splits.items()):
-        digest.update(_framed_text([f"split_{name}"]))
-        digest.update(np.ascontiguousarray(split, dtype="u1").tobytes())
+        digest.update(_column(f"split_{name}", split, dtype="uint8"))
+    return digest.hexdigest()
+
+
+def probes_digest(columns: Mapping[str, Sequence[Any]]) -> str:
+    """blake2b-16 of the columns that the probe filled, hexadecimal.
+
+    Args:
+        columns: the values of each of ``PROBE_ARRAYS``.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name, layout in PROBE_ARRAYS.items():
+        digest.update(_column(name, columns[name], dtype=layout.dtype))
     return digest.hexdigest()
 
 
 def plan_digest(plan: ClipPlan, *, videos: str) -> str:
     """blake2b-16 of the videos' digest, the view's name and parameters, and every coordinate, hexadecimal."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(_framed_text([videos, plan.view, canonical_json(plan.parameters)]))
+    digest.update(_texts([videos, plan.view, canonical_json(plan.parameters, what="parameters")]))
     digest.update(np.ascontiguousarray(plan.coordinates, dtype="<f4").tobytes())
     digest.update(np.ascontiguousarray(plan.valid, dtype="u1").tobytes())
     digest.update(np.ascontiguousarray(plan.planned, dtype="u1").tobytes())
@@ -56,12 +65,20 @@ def block_digest(block: FeatureBlock, *, plan: str) -> int:
     digest.update(np.ascontiguousarray(block.features, dtype="<f2").tobytes())
     digest.update(np.ascontiguousarray(block.valid, dtype="u1").tobytes())
     digest.update(np.ascontiguousarray(block.status, dtype="u1").tobytes())
-    digest.update(_framed_text(block.error))
+    digest.update(_texts(block.error))
     mark: int = struct.unpack("<Q", digest.digest())[0]
     return mark or 1
 
 
-def _framed_text(texts: Iterable[str]) -> bytes:
+def _column(name: str, values: Sequence[Any], *, dtype: str) -> bytes:
+    """A named column: its name, the number of its values, and the values; no two columns have the same bytes."""
+    header = _texts([name]) + struct.pack("<Q", len(values))
+    if dtype == "string":
+        return header + _texts(str(value) for value in values)
+    return header + np.asarray(values, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
+
+
+def _texts(texts: Iterable[str]) -> bytes:
     """Each text as its length in bytes (uint32, little-endian) and its UTF-8: ["a", "bc"] differs from ["ab", "c"]."""
     encoded = [text.encode() for text in texts]
     return b"".join(struct.pack("<I", len(text)) + text for text in encoded)

@@ -1,12 +1,21 @@
 """Where a store lies: any fsspec URL, or a local folder, whose files can be forced to disk and swept."""
 
+import errno
 import os
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import fsspec
+import zarr
+from fsspec.implementations.local import LocalFileSystem
+from zarr.errors import BaseZarrError, GroupNotFoundError
+
+from scale_video.store.errors import StoreError, StoreNotFoundError
+
+_CHUNK: Final = re.compile(r"c\.(\d+)(?:\.0)*")
+"""Chunk files of arrays with one chunk along every dimension but the first: ``c.7.0.0`` is the chunk of block 7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +23,7 @@ class StoreLocation:
     """One store's address, resolved to the file system that serves it."""
 
     url: str
-    """As given: a local path or a URL such as ``s3://bucket/k400.zarr``."""
+    """An absolute local path, or a URL such as ``s3://bucket/k400.zarr``."""
     file_system: Any
     """The fsspec file system."""
     root: str
@@ -22,63 +31,96 @@ class StoreLocation:
 
     @classmethod
     def of(cls, url: str | Path) -> "StoreLocation":
-        """Resolve a path or URL; ``~`` is expanded for local paths."""
+        """Resolve a path or URL; ``~`` is expanded for local paths.
+
+        ``file://`` and ``local://`` become a path: Zarr writes files of a path atomically, those of such a URL not.
+        """
         text = str(url)
         if "://" not in text:
             text = str(Path(text).expanduser().absolute())
         file_system, root = fsspec.core.url_to_fs(text)
+        if isinstance(file_system, LocalFileSystem):
+            text = root
         return cls(url=text, file_system=file_system, root=root.rstrip("/"))
 
     @property
     def is_local(self) -> bool:
-        """Whether files can be flushed with fsync."""
-        return "file" in self.file_system.protocol or self.file_system.protocol == "file"
+        """Whether files can be read by their paths and flushed with fsync."""
+        return isinstance(self.file_system, LocalFileSystem)
+
+    def open_group(self, mode: Literal["r", "r+"], path: str = "") -> zarr.Group:
+        """Open a group as its metadata stands: a stale consolidation hides groups that were added since.
+
+        Raises:
+            StoreNotFoundError: there is no group.
+            StoreError: what is there is no readable Zarr v3 group.
+        """
+        try:
+            return zarr.open_group(self.url, mode=mode, path=path, zarr_format=3, use_consolidated=False)
+        except (FileNotFoundError, GroupNotFoundError):
+            raise StoreNotFoundError(f"there is no feature store at {self.url!r}; `scale-video extract` makes one") from None
+        except (BaseZarrError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{self.url!r} holds no readable Zarr group ({error}); choose another place") from error
 
     def chunk_sizes(self, array: str) -> dict[int, int]:
         """Bytes of each existing chunk of an array, by its index along the first dimension.
 
         Only for arrays with one chunk along every other dimension, which all arrays of a block are.
         """
-        folder = f"{self.root}/{array}/c"
+        folder = f"{self.root}/{array}"
         if self.is_local:
-            return dict(_local_chunk_sizes(Path(folder)))
-        files = self.file_system.find(folder, detail=True)
-        return {int(path[len(folder) + 1 :].split("/")[0]): info["size"] for path, info in files.items()}
+            with os.scandir(folder) as entries:
+                return {int(match[1]): e.stat().st_size for e in entries if (match := _CHUNK.fullmatch(e.name))}
+        self.file_system.invalidate_cache()  # listings are cached, and other processes write
+        files = self.file_system.find(folder, maxdepth=1, detail=True)
+        return {
+            int(match[1]): info["size"] for path, info in files.items() if (match := _CHUNK.fullmatch(path.rsplit("/")[-1]))
+        }
 
-    def flush(self, array: str, index: int) -> None:
-        """Force one chunk and the folders that name it to disk; nothing to do on an object store."""
+    def entries(self) -> tuple[str, ...]:
+        """Names of what lies directly in the store's folder; empty when there is no such folder."""
+        self.file_system.invalidate_cache()
+        if not self.file_system.isdir(self.root):
+            return (Path(self.root).name,) if self.file_system.exists(self.root) else ()
+        return tuple(path.rstrip("/").rsplit("/", 1)[-1] for path in self.file_system.ls(self.root, detail=False))
+
+    def remove(self) -> None:
+        """Delete the store, the root's metadata last: until then, what is left can be told to be ours."""
+        for name in sorted(self.entries(), key="zarr.json".__eq__):
+            self.file_system.rm(f"{self.root}/{name}", recursive=True)
+
+    def flush(self, *paths: str) -> None:
+        """Force files, and the folders that name them, to disk; nothing to do on an object store."""
         if not self.is_local:
             return
-        folder = Path(self.root) / array / "c"
-        chunk = folder / str(index)
-        while chunk.is_dir():  # c/<index>/0/0: one chunk along every other dimension
-            chunk = chunk / "0"
-        path = chunk
-        while path != folder.parent:
-            _fsync(path)
-            path = path.parent
+        files = [Path(self.root) / path for path in paths]
+        for file in files:
+            _fsync(file)
+        for folder in dict.fromkeys(file.parent for file in files):
+            _fsync_folder(folder)
+
+    def flush_tree(self, path: str = "") -> None:
+        """Force everything beneath a folder, and the folder's own name, to disk."""
+        if not self.is_local:
+            return
+        top = Path(self.root) / path
+        for folder, _, names in os.walk(top, topdown=False):
+            for name in names:
+                _fsync(Path(folder) / name)
+            _fsync_folder(Path(folder))
+        _fsync_folder(top.parent)
 
     def remove_partial_files(self) -> int:
-        """Delete what a killed writer left behind (``*.partial``), and say how many files that were."""
+        """Delete what killed writers left behind (``*.partial``), and say how many files that were.
+
+        Only while nobody writes: a writer's unfinished file is called so as well.
+        """
         if not self.is_local:
             return 0
-        leftovers = list(Path(self.root).rglob("*.partial"))
+        leftovers = [path for path in Path(self.root).rglob("*.partial") if path.is_file()]
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)
-
-
-def _local_chunk_sizes(folder: Path) -> Iterable[tuple[int, int]]:
-    if not folder.is_dir():
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.isdigit():
-                continue
-            chunk = Path(entry.path)
-            while chunk.is_dir():
-                chunk = chunk / "0"
-            yield int(entry.name), chunk.stat().st_size if chunk.exists() else 0
 
 
 def _fsync(path: Path) -> None:
@@ -87,3 +129,11 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _fsync_folder(path: Path) -> None:
+    try:
+        _fsync(path)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot flush a folder
+            raise

@@ -131,7 +131,7 @@ class FeatureStore:
         return group
 
     def backbone_attributes(self, view: str, backbone: str) -> Mapping[str, Any]:
-        """What is recorded of a backbone: source, weights digest, preprocessing, layer, licence, batch size …
+        """What is recorded of a backbone: source, weights digest, preprocessing, layer, licence, batch size.
 
         Raises:
             MissingArrayError: there is none of this name.

@@ -1,5 +1,6 @@
 """Names, versions and array layouts of the format; ``FORMAT.md`` says the same in words and is normative."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -7,7 +8,6 @@ import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec
 
-from scale_video.store.errors import MissingArrayError
 from scale_video.store.video_probe import VideoStatus
 from scale_video.store.video_table import SPLIT_CODES
 
@@ -38,20 +38,13 @@ def _flags(codes: dict[str, int]) -> dict[str, Any]:
     return {"flag_values": list(codes.values()), "flag_meanings": " ".join(codes)}
 
 
-TEXT: Final = ArrayLayout("string", VIDEO, "", {})
 STATUS_FLAGS: Final = _flags({status.name.lower(): int(status) for status in VideoStatus})
-SPLIT_FLAGS: Final = _flags(dict(SPLIT_CODES))
 
-# The arrays of a backbone group that a block consists of, in the order of the digest.
-BLOCK_ARRAYS: Final[dict[str, ArrayLayout]] = {
-    "features": ArrayLayout("float16", (*CLIP, "feature"), float("nan"), {}),
-    "valid": ArrayLayout("bool", CLIP, False, {"long_name": "the clip was decoded in full and has a feature"}),
-    "status": ArrayLayout("uint8", VIDEO, 0, STATUS_FLAGS),
-    "error": ArrayLayout("string", VIDEO, "", {}),
-}
-COMMIT: Final = ArrayLayout("uint64", ("block",), 0, {"long_name": "digest of the committed block, 0 = not committed"})
+TEXT: Final = ArrayLayout("string", VIDEO, "", {})
+LABEL: Final = ArrayLayout("int32", VIDEO, -1, {"long_name": "class, -1 = absent"})
+SPLIT: Final = ArrayLayout("uint8", VIDEO, 0, _flags(dict(SPLIT_CODES)))
 
-# Columns that a probe fills, beside those of the VideoTable.
+# Columns that a probe fills, beside those of the VideoTable, in the order of the digest.
 PROBE_ARRAYS: Final[dict[str, ArrayLayout]] = {
     "duration_seconds": ArrayLayout("float64", VIDEO, float("nan"), {"units": "s"}),
     "frames_per_second": ArrayLayout("float64", VIDEO, float("nan"), {"units": "s-1"}),
@@ -65,9 +58,58 @@ PROBE_ARRAYS: Final[dict[str, ArrayLayout]] = {
     "probe_error": ArrayLayout("string", VIDEO, "", {}),
 }
 
+PLAN_ARRAYS: Final[dict[str, ArrayLayout]] = {
+    "coordinates": ArrayLayout(
+        "float32",
+        (*CLIP, "coordinate"),
+        float("nan"),
+        {"long_name": "box edges are fractions of the upright frame, start and end are seconds"},
+    ),
+    "valid": ArrayLayout("bool", CLIP, False, {"long_name": "the clip is planned"}),
+    "planned": ArrayLayout("bool", VIDEO, False, {"long_name": "the view covers the video"}),
+}
+COORDINATE: Final = ArrayLayout("string", ("coordinate",), "", {})
+
+# The arrays of a backbone group that a block consists of, in the order of the digest.
+BLOCK_ARRAYS: Final[dict[str, ArrayLayout]] = {
+    "features": ArrayLayout("float16", (*CLIP, "feature"), float("nan"), {"long_name": "NaN where valid is false"}),
+    "valid": ArrayLayout("bool", CLIP, False, {"long_name": "the clip was decoded in full and has a feature"}),
+    "status": ArrayLayout("uint8", VIDEO, 0, STATUS_FLAGS),
+    "error": ArrayLayout("string", VIDEO, "", {}),
+}
+COMMIT: Final = ArrayLayout("uint64", ("block",), 0, {"long_name": "digest of the committed block, 0 = not committed"})
+
+RESERVED_IN_VIEW: Final = frozenset({*PLAN_ARRAYS, "video", "coordinate"})
+"""Names beside the backbones of a view."""
+
+
+def column_layout(name: str) -> ArrayLayout | None:
+    """The layout of a column of ``videos``; None for one that this version does not know."""
+    if name in ("id", "path", "group", "video"):
+        return TEXT
+    if name == "label" or name.startswith("label_"):
+        return LABEL
+    if name.startswith("split_"):
+        return SPLIT
+    return PROBE_ARRAYS.get(name)
+
+
+def plan_chunk_rows(block_size: int) -> int:
+    """Rows in a chunk of a view's arrays: whole blocks, about as many rows as in a chunk of ``videos``.
+
+    >>> plan_chunk_rows(64), plan_chunk_rows(10), plan_chunk_rows(5000)
+    (4096, 4090, 5000)
+    """
+    return max(1, TABLE_CHUNK // block_size) * block_size
+
+
+def chunk_key(index: int, layout: ArrayLayout) -> str:
+    """File name of a block's chunk: ``c.7.0.0`` for block 7 of an array with three dimensions."""
+    return f"c.{index}" + ".0" * (len(layout.dimensions) - 1)
+
 
 def create_array(
-    group: zarr.Group, name: str, layout: ArrayLayout, *, shape: tuple[int, ...], chunks: tuple[int, ...]
+    group: zarr.Group, name: str, layout: ArrayLayout, *, lengths: Mapping[str, int], chunk_rows: int
 ) -> "zarr.Array[Any]":
     """Create one array as the format demands: little-endian bytes, crc32c on every chunk, all-fill chunks written.
 
@@ -75,18 +117,20 @@ def create_array(
         group: where to put it.
         name: name of the array.
         layout: dtype, dimension names, fill value and attributes.
-        shape: lengths of the dimensions.
-        chunks: lengths of a chunk; at least 1 each.
+        lengths: length of each dimension.
+        chunk_rows: length of a chunk along the first dimension; along the others there is one chunk.
     """
+    shape = tuple(lengths[dimension] for dimension in layout.dimensions)
     return group.create_array(
         name,
         shape=shape,
-        chunks=tuple(max(1, c) for c in chunks),
+        chunks=(chunk_rows, *shape[1:]),
         dtype=layout.dtype,
         fill_value=layout.fill_value,
         dimension_names=layout.dimensions,
         attributes=layout.attributes,
         compressors=[Crc32cCodec()],
+        chunk_key_encoding={"name": "default", "separator": "."},
         config={"write_empty_chunks": True},
     )
 
@@ -94,25 +138,5 @@ def create_array(
 def write_column(group: zarr.Group, name: str, layout: ArrayLayout, values: Any) -> None:
     """Create a one-dimensional array and fill it at once."""
     column = np.asarray(values, dtype=object if layout.dtype == "string" else layout.dtype)
-    create_array(group, name, layout, shape=column.shape, chunks=(TABLE_CHUNK,))[:] = column
-
-
-def attributes_of(group: zarr.Group) -> dict[str, Any]:
-    """A group's attributes as plain values."""
-    return dict(group.attrs)
-
-
-def require_array(group: zarr.Group, name: str, *, shape: tuple[int, ...] | None = None) -> "zarr.Array[Any]":
-    """An array of a group.
-
-    Raises:
-        MissingArrayError: it is absent, or has another shape than ``shape``.
-    """
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        raise MissingArrayError(f"array {name!r} is missing in {group.store_path}; the store is damaged, make it anew")
-    if shape is not None and array.shape != shape:
-        raise MissingArrayError(
-            f"array {name!r} in {group.store_path} has shape {array.shape}, the format demands {shape}"
-        )
-    return array
+    lengths = {layout.dimensions[0]: len(column)}
+    create_array(group, name, layout, lengths=lengths, chunk_rows=TABLE_CHUNK)[:] = column

@@ -1,0 +1,84 @@
+# scale-video: every target sets up what it needs. Variables: DATASET DATA STORE BACKBONE VIEWS PRESET SPLIT SEEDS
+# WORKERS SCHEDULER, and ARGS for any other option of the command behind a target (make help).
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+DATASET ?= demo
+SPLIT ?= 1
+SEEDS ?= 1
+
+# --option "value" when the variable is set; the quotes keep spaces, and ~ is expanded by the command.
+given = $(if $(2),--$(1) "$(2)")
+EXPERIMENT = --dataset "$(DATASET)" --split "$(SPLIT)" --seeds "$(SEEDS)" $(call given,store,$(STORE)) \
+	$(call given,backbone,$(BACKBONE)) $(call given,preset,$(PRESET)) $(ARGS)
+EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,store,$(STORE)) \
+	$(call given,backbone,$(BACKBONE)) $(call given,views,$(VIEWS)) $(call given,preset,$(PRESET)) \
+	$(call given,split-lists,$(SPLIT_LISTS)) $(call given,workers,$(WORKERS)) \
+	$(call given,scheduler,$(SCHEDULER)) $(ARGS)
+
+.PHONY: help setup demo plan extract pretrain knn linear nonlinear verify info motion3d \
+	format format-check lint types imports test bench check clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+setup: $(READY) ## make .venv with everything that the demo and the tests need
+
+# torch first and by itself: a later step must find it installed, or it would fetch another build.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+demo: $(READY) ## render, extract, pre-train and evaluate the embedded data set (SEEDS=3 adds two controls)
+	@$(BIN)/scale-video demo --seeds "$(SEEDS)" $(call given,workers,$(WORKERS)) $(ARGS)
+
+plan: $(READY) ## look at the videos of DATASET in DATA and create the store
+	@$(BIN)/scale-video plan $(EXTRACTION)
+
+extract: $(READY) ## stage 1: clip features of DATASET in DATA into STORE
+	@$(BIN)/scale-video extract $(EXTRACTION)
+
+pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SPLIT
+	@$(BIN)/scale-video pretrain $(EXPERIMENT)
+
+knn linear nonlinear: $(READY) ## probe raw and aggregated features
+	@$(BIN)/scale-video $@ $(EXPERIMENT)
+
+verify info: $(READY) ## check, or describe, the store of DATASET
+	@$(BIN)/scale-video $@ "$(or $(STORE),features/$(DATASET).zarr)" $(ARGS)
+
+motion3d: $(READY) ## train the shipped backbone anew, in place
+	$(BIN)/python -m scale_video.extract.backbones.train_motion3d --output extract/backbones/motion3d.safetensors
+
+format: $(READY) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+format-check: $(READY)
+	$(BIN)/ruff format --check .
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy -p scale_video
+	$(BIN)/mypy benchmarks
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY) ## run the benchmarks, with the peers of the extra [bench]
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	@for script in benchmarks/bench_*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
+
+check: format-check lint types imports test ## all that CI runs
+
+clean: ## remove caches, not data
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,35 @@
+"""InfoNCE on given logits: find the positive among candidates. Both pre-training tasks are instances of it."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Contrast(NamedTuple):
+    """How well the positives were told from the other candidates."""
+
+    loss: Tensor
+    """Mean cross-entropy, scalar."""
+    accuracy: Tensor
+    """Fraction of rows whose positive has the highest logit, scalar, without gradient."""
+    num_rows: int
+    num_candidates: int
+    """Columns; an accuracy of 1 / num_candidates is chance."""
+
+
+def info_nce(logits: Tensor, positives: Tensor) -> Contrast:
+    """Classify each row into the column of its positive.
+
+    Args:
+        logits: Similarities over temperature, shape (M, candidates).
+        positives: Column of each row's positive, shape (M,), int64.
+
+    Returns:
+        Means over rows; both are 0 without any row (independent draws may mask nothing), and the gradient as well.
+    """
+    num_rows, num_candidates = logits.shape
+    if num_rows == 0:
+        return Contrast(logits.sum(), logits.detach().sum(), num_rows, num_candidates)
+    hits = logits.detach().argmax(dim=1) == positives
+    return Contrast(F.cross_entropy(logits, positives), hits.to(logits.dtype).mean(), num_rows, num_candidates)

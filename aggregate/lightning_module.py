@@ -1,0 +1,170 @@
+"""Pre-training as Lightning sees it: one step's loss, the optimiser and its schedule, and what is watched meanwhile."""
+
+import logging
+import math
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from scale_video.aggregate.checkpoint import RECORD, TrainingRecord
+from scale_video.aggregate.clip_sets import SETS_PER_VIDEO
+from scale_video.aggregate.data_module import ClipSetBatch
+from scale_video.aggregate.epoch_watch import EpochWatch
+from scale_video.aggregate.info_nce import Contrast
+from scale_video.aggregate.initial_aggregator import seeded_initialisation
+from scale_video.aggregate.masked_clip_infonce import MaskedClipTask
+from scale_video.aggregate.projection_head import ProjectionHead
+from scale_video.aggregate.set_infonce import set_infonce
+from scale_video.aggregate.set_transformer import SetTransformer
+
+_STEPS_PER_CHECK: Final = 50
+"""Looking at a loss waits for the device, so it is not done at every step."""
+
+_logger = logging.getLogger(__name__)
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss is no longer a finite number; going on would only spoil the weights."""
+
+
+class SetPretraining(LightningModule):
+    """The set transformer with the heads of its two tasks.
+
+    Every epoch logs ``loss``, ``learning_rate``, and ``<task>_loss`` and ``<task>_accuracy`` of the tasks
+    ``masked_clip`` and ``set``: means over the epoch's steps.
+
+    Args:
+        record: Configuration, and what checkpoints say of the training.
+    """
+
+    def __init__(self, record: TrainingRecord) -> None:
+        super().__init__()
+        self.record = record
+        config = record.config
+        with seeded_initialisation(config.seed):
+            # first, so that it equals initial_aggregator's
+            self.aggregator = SetTransformer(config.model, feature_dim=record.feature_dim)
+            self.masked_clip_task = MaskedClipTask(
+                width=config.model.width,
+                feature_dim=record.feature_dim,
+                prediction_hidden_dim=config.prediction_hidden_dim,
+                target_hidden_dim=config.target_hidden_dim,
+                projection_dim=config.projection_dim,
+                negatives=config.negatives,
+                temperature=config.temperature,
+            )
+            self.set_head = ProjectionHead(
+                config.model.width, hidden_dim=config.set_hidden_dim, output_dim=config.projection_dim, num_layers=2
+            )
+        weights = {"masked_clip": config.masked_clip_weight, "set": config.set_weight}
+        self._weights = {task: weight for task, weight in weights.items() if weight > 0}
+        self._watch = EpochWatch()
+        self._warned: set[str] = set()
+
+    def contrasts(self, batch: ClipSetBatch) -> dict[str, Contrast]:
+        """Loss and accuracy of each task whose weight is not 0."""
+        features = batch.features.flatten(0, 1).float()  # (N * S, K, D)
+        coordinates = batch.coordinates.flatten(0, 1)
+        cls, clips = self.aggregator(features, coordinates, masked_clips=batch.masked_clips)
+        contrasts = {}
+        if "masked_clip" in self._weights:
+            contrasts["masked_clip"] = self.masked_clip_task(
+                clips.flatten(0, 1), features.flatten(0, 1), batch.masked_clips
+            )
+        if "set" in self._weights:
+            z = self.set_head(cls).unflatten(0, (-1, SETS_PER_VIDEO))  # (N, S, P)
+            contrasts["set"] = set_infonce(z, temperature=self.record.config.temperature)
+        return contrasts
+
+    def total_loss(self, contrasts: dict[str, Contrast]) -> Tensor:
+        """The tasks' losses, weighted."""
+        return torch.stack([self._weights[task] * contrast.loss for task, contrast in contrasts.items()]).sum()
+
+    def training_step(self, batch: ClipSetBatch, batch_idx: int) -> Tensor:
+        """One step's loss.
+
+        Raises:
+            TrainingDivergedError: the loss of this or one of the last steps is not finite.
+        """
+        contrasts = self.contrasts(batch)
+        self._watch.add(contrasts)
+        if self._watch.num_steps % _STEPS_PER_CHECK == 0:
+            self._raise_if_diverged()
+        return self.total_loss(contrasts)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means, and look whether training goes well.
+
+        Raises:
+            TrainingDivergedError: a loss is not finite; nothing is saved after this.
+        """
+        self._raise_if_diverged()
+        means = self._watch.means()
+        loss = sum(weight * means[f"{task}_loss"] for task, weight in self._weights.items())
+        self.log_dict({"loss": loss, **means, "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]})
+        warmup_steps = self.record.config.warmup_fraction * float(self.trainer.estimated_stepping_batches)
+        if self.global_step - self._watch.num_steps >= warmup_steps:
+            self._warn_if_at_chance()
+        self._watch = EpochWatch()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with linear warm-up and cosine decay, stepped after every batch."""
+        config = self.record.config
+        groups = weight_decay_groups(self, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: warmup_cosine(step, total_steps=total_steps, warmup_fraction=config.warmup_fraction),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the record, as plain values."""
+        epochs_done = self.global_step // int(self.trainer.num_training_batches)
+        checkpoint[RECORD] = replace(self.record, epochs_done=epochs_done).to_plain()
+
+    def _raise_if_diverged(self) -> None:
+        for task in self._watch.diverged():
+            raise TrainingDivergedError(
+                f"the loss of task '{task}' is not finite in epoch {self.current_epoch} at step {self.global_step}; "
+                f"lower learning_rate ({self.record.config.learning_rate}) or raise warmup_fraction "
+                f"({self.record.config.warmup_fraction}), and start anew or from the last checkpoint"
+            )
+
+    def _warn_if_at_chance(self) -> None:
+        for task in set(self._watch.at_chance()) - self._warned:
+            self._warned.add(task)
+            _logger.warning(
+                "task '%s' does no better than chance in epoch %d, after the warm-up: its outputs may have collapsed; "
+                "if this stays so, change learning_rate (%g), or look at the features",
+                task,
+                self.current_epoch,
+                self.record.config.learning_rate,
+            )
+
+
+def weight_decay_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for an optimiser: matrices decay; biases, norms' weights and learned tokens, all 1-D, don't."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def warmup_cosine(step: int, *, total_steps: int, warmup_fraction: float) -> float:
+    """Factor on the learning rate at a step, counted from 0.
+
+    It rises linearly to 1 at the first step after the warm-up, then falls as a half cosine to 0 at ``total_steps``.
+    ``total_steps=10, warmup_fraction=.2 -> 1/3, 2/3, 1, .96, …``
+    """
+    warmup_steps = round(total_steps * warmup_fraction)
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,134 @@
+"""Pre-training from features in memory to ``last.ckpt``, in one call that can be repeated until it is done."""
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from scale_video.aggregate.checkpoint import CheckpointError, TrainingRecord, load_record
+from scale_video.aggregate.clip_sets import derived_seed
+from scale_video.aggregate.data_module import ClipSetDataModule
+from scale_video.aggregate.lightning_module import SetPretraining
+from scale_video.aggregate.pretrain_config import PretrainConfig
+from scale_video.aggregate.progress import PretrainProgress
+from scale_video.aggregate.run_folder import CHECKPOINT_NAME, PlainCheckpointIO, RunFolder
+from scale_video.store.clip_features import ClipFeatures
+
+_DROPOUT: Final = 1
+"""Sets the seeds of dropout apart from those of the sets."""
+
+_logger = logging.getLogger(__name__)
+
+
+def pretrain(
+    features: ClipFeatures,
+    config: PretrainConfig,
+    *,
+    run_dir: Path,
+    provenance: Mapping[str, Any],
+    resume: bool = True,
+    progress: bool = True,
+    tensorboard: bool = False,
+    checkpoint_every_epochs: int = 1,
+    accelerator: str = "auto",
+    callbacks: Sequence[Callback] = (),
+) -> Path:
+    """Train a set transformer on sets of clips, without labels.
+
+    The run folder gets ``last.ckpt`` and ``metrics.csv``. Called again after an interruption, it goes on after the
+    last checkpoint and ends with the weights that an uninterrupted run has (bit by bit on a CPU); called again after
+    the end, it returns at once. The caller's random state is left as it was.
+
+    Args:
+        features: The training videos.
+        config: What to learn, and how.
+        run_dir: The run's folder; made if absent.
+        provenance: What identifies the features (store, backbone, digests of weights and plan): str, int, float, bool,
+            list or dict. Kept in the checkpoint, and compared when resuming.
+        resume: Go on from ``last.ckpt`` if there is one; else start anew and overwrite it.
+        progress: Show a bar on stderr, if that is a terminal.
+        tensorboard: Write TensorBoard logs as well, to ``run_dir/tensorboard``.
+        checkpoint_every_epochs: Epochs between two checkpoints.
+        accelerator: Lightning's: ``auto`` takes a GPU if there is one, ``cpu`` never does.
+        callbacks: Further Lightning callbacks.
+
+    Returns:
+        Path of ``last.ckpt``.
+
+    Raises:
+        ValueError: too few clips or videos for two sets, a provenance that is not plain, or no TensorBoard installed.
+        CheckpointError: ``last.ckpt`` is unreadable, or stems from another configuration or other features.
+        TrainingDivergedError: a loss is no longer finite.
+    """
+    if checkpoint_every_epochs < 1:
+        raise ValueError(f"checkpoint_every_epochs must be at least 1, got {checkpoint_every_epochs}")
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("tensorboard=True needs TensorBoard; install it with: pip install 'scale-video[tensorboard]'")
+    data = ClipSetDataModule(features, config)
+    record = TrainingRecord(
+        config=config,
+        feature_dim=features.feature_dim,
+        training_video_ids=data.training_video_ids,
+        provenance=dict(provenance),
+    )
+    checkpoint = run_dir / CHECKPOINT_NAME
+    resumed = resume and checkpoint.exists()
+    if resumed and _checked_progress(checkpoint, record) >= config.epochs:
+        _logger.info("%s: training is complete", checkpoint)
+        return checkpoint
+    extra = [*callbacks, PretrainProgress()] if progress else [*callbacks]
+    with _quiet_lightning(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=1,
+            max_epochs=config.epochs,
+            callbacks=[_SeededDropout(), RunFolder(run_dir, checkpoint_every_epochs=checkpoint_every_epochs), *extra],
+            plugins=[PlainCheckpointIO()],
+            logger=TensorBoardLogger(run_dir, name="tensorboard", version="") if tensorboard else False,
+            log_every_n_steps=1,  # metrics are logged once an epoch
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=run_dir,
+        )
+        trainer.fit(SetPretraining(record), datamodule=data, ckpt_path=checkpoint if resumed else None)
+    return checkpoint
+
+
+def _checked_progress(checkpoint: Path, record: TrainingRecord) -> int:
+    """Epochs that a checkpoint has behind it; raises if it is another training's."""
+    before = load_record(checkpoint)
+    difference = before.difference(record)
+    if difference is not None:
+        raise CheckpointError(
+            f"'{checkpoint}' is of another training ({difference}); use the same values, "
+            "another run folder, or start anew without resuming"
+        )
+    return before.epochs_done
+
+
+class _SeededDropout(Callback):
+    """Derives dropout from (seed, epoch), so that a resumed epoch repeats; dropout knows only the global generators."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed before the first batch; Lightning does not announce an epoch that it resumes."""
+        if batch_idx == 0:
+            assert isinstance(pl_module, SetPretraining)
+            torch.manual_seed(derived_seed(pl_module.record.config.seed, trainer.current_epoch, _DROPOUT))
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Mute Lightning's remarks on hardware and products; its warnings stay."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,29 @@
+"""The MLPs that map tokens and features into the space where they are compared; thrown away after pre-training."""
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ProjectionHead(nn.Module):
+    """Linear layers without bias, GELU between them, onto the unit sphere.
+
+    Args:
+        input_dim: Length of its input.
+        hidden_dim: Units of every hidden layer.
+        output_dim: Length of its output, P.
+        num_layers: Linear layers, at least 2.
+    """
+
+    def __init__(self, input_dim: int, *, hidden_dim: int, output_dim: int, num_layers: int) -> None:
+        super().__init__()
+        dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
+        self.layers = nn.ModuleList(nn.Linear(before, after, bias=False) for before, after in pairwise(dims))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (…, input_dim) to L2-normalised (…, P)."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            inputs = F.gelu(layer(inputs))
+        return F.normalize(last(inputs), dim=-1)

@@ -1,0 +1,116 @@
+"""The set transformer: turns the clip features of a video into refined clip tokens and one global token.
+
+Source: SCALE (ICCV 2023), published code. A clip's position is a coordinate vector, not an index, so that sets of any
+size and order can be read; positions are added *after* masking: the model knows where a masked clip lies, not what it
+shows.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scale_video.store.clip_plan import Coordinate
+
+
+@dataclass(frozen=True, slots=True)
+class SetTransformerConfig:
+    """Sizes of a set transformer; the defaults are the paper's."""
+
+    width: int = 256
+    """Length of a token, E."""
+    num_layers: int = 2
+    num_heads: int = 8
+    """Attention heads; the paper's have 32 channels each."""
+    mlp_ratio: float = 2.0
+    """Hidden units of a layer's MLP over ``width``."""
+    dropout: float = 0.1
+    position_hidden_dim: int = 512
+    """Hidden units of the MLP that embeds coordinates."""
+
+    def __post_init__(self) -> None:
+        """Check sizes.
+
+        Raises:
+            ValueError: a size is not positive, heads don't divide the width, or dropout is not in [0, 1).
+        """
+        for name in ("width", "num_layers", "num_heads", "mlp_ratio", "position_hidden_dim"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.width % self.num_heads:
+            raise ValueError(f"num_heads ({self.num_heads}) must divide width ({self.width})")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+
+
+class SetTokens(NamedTuple):
+    """What the transformer makes of N sets of K clips."""
+
+    cls: Tensor
+    """Global tokens, shape (N, E)."""
+    clips: Tensor
+    """Refined clips, shape (N, K, E); meaningless where a clip is not valid."""
+
+
+class SetTransformer(nn.Module):
+    """Two pre-norm transformer layers over clip tokens and a CLS token.
+
+    Args:
+        config: Sizes.
+        feature_dim: Length of a backbone feature, D.
+    """
+
+    def __init__(self, config: SetTransformerConfig, *, feature_dim: int) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
+        self.project = nn.Linear(feature_dim, config.width)
+        self.embed_position = nn.Sequential(
+            nn.Linear(len(Coordinate), config.position_hidden_dim),
+            nn.ReLU(),
+            nn.Linear(config.position_hidden_dim, config.width),
+        )
+        self.cls_token = nn.Parameter(torch.zeros(config.width))
+        self.mask_token = nn.Parameter(torch.zeros(config.width))
+        # not nn.TransformerEncoder, which copies one layer and so starts all of them with the same weights
+        self.layers = nn.ModuleList(_pre_norm_layer(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(
+        self, features: Tensor, coordinates: Tensor, *, valid: Tensor | None = None, masked_clips: Tensor | None = None
+    ) -> SetTokens:
+        """Refine N sets of K clips.
+
+        Args:
+            features: Backbone features, shape (N, K, D).
+            coordinates: Normalised coordinates, shape (N, K, C).
+            valid: Shape (N, K), bool; the other clips are not attended to. None: all are valid.
+            masked_clips: Indices into the N * K clips, shape (M,), of those that the mask token replaces.
+
+        Returns:
+            The global token of each set and its refined clips.
+        """
+        tokens = self.project(features)  # (N, K, E)
+        if masked_clips is not None:
+            mask_tokens = self.mask_token.expand(len(masked_clips), -1)
+            tokens = tokens.flatten(0, 1).index_copy(0, masked_clips, mask_tokens).view_as(tokens)
+        tokens = tokens + self.embed_position(coordinates)
+        cls_tokens = self.cls_token.expand(len(tokens), 1, -1)
+        tokens = torch.cat((cls_tokens, tokens), dim=1)  # (N, 1 + K, E)
+        padding = None if valid is None else nn.functional.pad(~valid, (1, 0))  # (N, 1 + K); CLS is never padding
+        for layer in self.layers:
+            tokens = layer(tokens, src_key_padding_mask=padding)
+        tokens = self.norm(tokens)
+        return SetTokens(cls=tokens[:, 0], clips=tokens[:, 1:])
+
+
+def _pre_norm_layer(config: SetTransformerConfig) -> nn.Module:
+    return nn.TransformerEncoderLayer(
+        d_model=config.width,
+        nhead=config.num_heads,
+        dim_feedforward=round(config.width * config.mlp_ratio),
+        dropout=config.dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )

@@ -1,0 +1,152 @@
+"""One row of results, and the file that collects them.
+
+``results.json`` is a list of records with the fields of ``EvaluationRecord``. It is replaced as a whole and atomically;
+running a probe again replaces its own rows and keeps all others.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTATIONS
+
+PROTOCOLS = ("knn", "linear", "nonlinear")
+METRICS = ("top1",)
+
+RecordKey = tuple[str, str, str, str, str, str, str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """What one probe found out about one representation of one split."""
+
+    dataset: str
+    split: str
+    preset: str
+    """Name of the preset the run followed: ``honest``, ``paper``, ``demo``, …"""
+    backbone: str
+    """Name of the backbone's group in the store."""
+    representation: str
+    """One of ``REPRESENTATIONS``."""
+    protocol: str
+    """One of ``PROTOCOLS``."""
+    metric: str
+    """One of ``METRICS``; ``top1`` is the share of test videos whose class is predicted, in [0, 1]."""
+    value: float
+    ci_low: float
+    """Ends of the bootstrap interval over test groups, see ``bootstrap.py``."""
+    ci_high: float
+    num_train: int
+    """Labelled videos that the probe was fitted on, its hold-out included."""
+    num_test: int
+    """Labelled videos that it was tested on."""
+    seed: int | None
+    """Of the pre-training, or of the untrained weights of ``init``; None for the raw representations."""
+    checkpoint: str | None
+    """Where the aggregator came from; None for the raw representations and ``init``."""
+    seconds: float
+    """Wall-clock time of the probe, hold-out included, without loading or computing features."""
+    seen: bool = False
+    """The aggregator was pre-trained on test videos (``--allow-seen``): not comparable with rows where it was not."""
+    note: str = ""
+    """What a reader must know, in one line."""
+
+    def __post_init__(self) -> None:
+        """Check names and ranges, and that seed and checkpoint fit the representation.
+
+        Raises:
+            ValueError: any of these does not hold.
+        """
+        for name, known in (("representation", REPRESENTATIONS), ("protocol", PROTOCOLS), ("metric", METRICS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")
+        if not (0 <= self.value <= 1 and 0 <= self.ci_low <= self.ci_high <= 1):
+            raise ValueError(
+                f"top1 must be a fraction with an interval, got {self.value} ({self.ci_low}, {self.ci_high})"
+            )
+        has_seed = self.representation not in RAW_REPRESENTATIONS
+        has_checkpoint = has_seed and self.representation != "init"
+        for name, needed in (("seed", has_seed), ("checkpoint", has_checkpoint)):
+            if (getattr(self, name) is not None) != needed:
+                must = "must have" if needed else "cannot have"
+                raise ValueError(f"representation {self.representation!r} {must} a {name}, got {getattr(self, name)!r}")
+
+    @property
+    def key(self) -> RecordKey:
+        """What identifies a row: one with the same key replaces it."""
+        return (
+            self.dataset,
+            self.split,
+            self.preset,
+            self.backbone,
+            self.representation,
+            self.protocol,
+            self.metric,
+            self.seed,
+        )
+
+
+def merge_records(old: Iterable[EvaluationRecord], new: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
+    """Join two lists; where both hold the same key, the new row stays. Sorted as ``write_results`` writes them."""
+    return _sorted({record.key: record for record in (*old, *new)}.values())
+
+
+def write_results(path: Path, records: Iterable[EvaluationRecord]) -> None:
+    """Replace a results file, atomically: a reader finds the old list or the new one, also after a crash.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        records: All rows the file shall hold, in any order; they are written sorted by data set, split, preset,
+            backbone, protocol, representation (in the order of ``REPRESENTATIONS``) and seed.
+    """
+    text = json.dumps([asdict(record) for record in _sorted(records)], indent=2, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already, unless something failed
+
+
+def read_results(path: Path) -> list[EvaluationRecord]:
+    """Read the rows of a results file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no list of records; the message names the row.
+    """
+    way_out = "move it away and run the probes again"
+    try:
+        rows = json.loads(path.read_bytes())
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise ValueError(f"results file {path} is damaged, no JSON ({error}); {way_out}") from error
+    if not isinstance(rows, list):
+        raise ValueError(f"results file {path} is damaged, it holds no list of records; {way_out}")
+    records = []
+    for index, row in enumerate(rows):
+        try:
+            records.append(EvaluationRecord(**row))
+        except (TypeError, ValueError) as error:  # no object, missing or unknown fields, or values out of range
+            raise ValueError(f"results file {path} is damaged, record {index}: {error}; {way_out}") from error
+    return records
+
+
+def _sorted(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
+    return sorted(
+        records,
+        key=lambda record: (
+            record.dataset,
+            record.split,
+            record.preset,
+            record.backbone,
+            PROTOCOLS.index(record.protocol),
+            REPRESENTATIONS.index(record.representation),
+            -1 if record.seed is None else record.seed,
+        ),
+    )

@@ -1,0 +1,227 @@
+"""Training of the shipped backbone ``motion3d``: with labels, on single motions.
+
+    python -m scale_video.extract.backbones.train_motion3d --output motion3d.safetensors
+
+The clips are single shots, with textures that no data set has. They see what a data set's clips see: the codec, and the
+boxes of a plan. They are not mirrored, since left and right are labels. The network never sees one motion after another.
+"""
+
+import argparse
+import io
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from scale_video.extract.backbones.motion3d import (
+    FEATURE_DIM,
+    INPUT_SIZE,
+    NUM_FRAMES,
+    Motion3dNetwork,
+    standardise_clips,
+    to_grey,
+)
+from scale_video.extract.datasets.h264_encoding import encode_mp4
+from scale_video.extract.datasets.render_shots import (
+    FRAME_SIZE,
+    FRAMES_PER_SECOND,
+    Motion,
+    draw_shot,
+    render_shot,
+    texture_bank,
+)
+from scale_video.extract.draw_plan import ProbedVideos, draw_random
+from scale_video.extract.views import AreaCrop, RandomView
+from scale_video.store.clip_plan import Coordinate
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+
+MOTIONS: Final = tuple(Motion)
+SHOT_FRAMES: Final = 12
+"""A clip takes 8 of them: so clips begin at other places of a shot, and of the encoder's groups of pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingParameters:
+    """What the shipped weights follow from, but for the last bits of a machine's arithmetic."""
+
+    num_shots: int = 14_000
+    num_epochs: int = 4
+    """Each has its own clip and box of every shot."""
+    batch_size: int = 64
+    peak_learning_rate: float = 2e-3
+    """Of AdamW; reached after a tenth of the steps, and followed by a cosine to zero."""
+    seed: int = 0
+
+
+def train_motion3d(parameters: TrainingParameters) -> tuple[Motion3dNetwork, float]:
+    """Train the network, with a linear classifier on top that is thrown away.
+
+    Args:
+        parameters: Sizes, rates and the seed.
+
+    Returns:
+        The network in evaluation mode, and its accuracy on the last epoch's clips: a fraction of 1.
+    """
+    clips, labels = _render_training_set(parameters)
+    generator = torch.Generator().manual_seed(parameters.seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(parameters.seed)
+        network, classifier = Motion3dNetwork(), nn.Linear(FEATURE_DIM, len(MOTIONS))
+    weights = [*network.parameters(), *classifier.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=parameters.peak_learning_rate)
+    steps_per_epoch = len(clips) // parameters.batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, parameters.peak_learning_rate, total_steps=parameters.num_epochs * steps_per_epoch, pct_start=0.1
+    )
+    network.train()
+    for epoch in range(parameters.num_epochs):
+        shuffled = torch.randperm(len(clips), generator=generator)
+        num_right = 0
+        for rows in shuffled[: steps_per_epoch * parameters.batch_size].split(parameters.batch_size):
+            logits = classifier(network(standardise_clips(clips[rows, epoch].float())))
+            optimizer.zero_grad()
+            F.cross_entropy(logits, labels[rows]).backward()
+            optimizer.step()
+            schedule.step()
+            num_right += int((logits.argmax(dim=1) == labels[rows]).sum())
+        accuracy = num_right / (steps_per_epoch * parameters.batch_size)
+        _report(f"epoch {epoch + 1} of {parameters.num_epochs}: accuracy {accuracy:.3f}")
+    _measure_statistics(network.eval(), clips[:, -1])
+    return network, accuracy
+
+
+@torch.inference_mode()
+def _measure_statistics(network: Motion3dNetwork, clips: Tensor) -> None:
+    """Set the mean and the standard deviation that standardise the network's output, from grey clips (N, T, H, W)."""
+    features = torch.cat([network(standardise_clips(batch.float())) for batch in clips.split(1024)])
+    network.feature_mean.copy_(features.mean(dim=0))
+    # A dimension that ReLU keeps at zero stays at zero.
+    network.feature_std.copy_(features.std(dim=0).clamp(min=1e-3))
+
+
+def _render_training_set(parameters: TrainingParameters) -> tuple[Tensor, Tensor]:
+    """Grey clips, uint8 (num_shots, num_epochs, T, H, W), and motions, int64 (num_shots,)."""
+    shape = (parameters.num_shots, parameters.num_epochs, NUM_FRAMES, INPUT_SIZE, INPUT_SIZE)
+    grey = torch.empty(shape, dtype=torch.uint8)
+    labels = torch.empty(parameters.num_shots, dtype=torch.int64)
+    done = 0
+    reels = motion_reels(
+        parameters.num_shots, clips_per_shot=parameters.num_epochs, seed=parameters.seed, bank="motion3d"
+    )
+    for clips, reel_labels in reels:
+        grey[done : done + len(clips)] = to_grey(clips).round().to(torch.uint8)
+        labels[done : done + len(clips)] = reel_labels
+        done += len(clips)
+        if done % 2000 == 0:
+            _report(f"{done} of {parameters.num_shots} shots")
+    return grey, labels
+
+
+def motion_reels(
+    num_shots: int, *, clips_per_shot: int, seed: int, bank: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Render single motions, encode and decode them, and cut clips as extraction does.
+
+    Args:
+        num_shots: Shots in all, of one motion each; motions take turns.
+        clips_per_shot: Clips cut out of a shot, each with its own start and box.
+        seed: Of everything.
+        bank: Name of the texture bank; shots of different banks have nothing in common.
+
+    Yields:
+        Clips of up to eight shots, uint8 RGB (shots, clips_per_shot, NUM_FRAMES, INPUT_SIZE, INPUT_SIZE, 3), and
+        their indices into ``MOTIONS``, int64 (shots,).
+    """
+    textures = texture_bank(bank, seed)
+    for first in range(0, num_shots, len(MOTIONS)):
+        # One file holds several shots: opening an encoder costs as much as a shot, and a data set's files have cuts.
+        names = [f"{bank}/{shot}" for shot in range(first, min(first + len(MOTIONS), num_shots))]
+        shots = [
+            draw_shot(np.random.default_rng([seed, *name.encode()]), motion, num_frames=SHOT_FRAMES)
+            for name, motion in zip(names, MOTIONS, strict=False)
+        ]
+        reel = np.concatenate([render_shot(shot, textures) for shot in shots])
+        decoded = _decode(encode_mp4(reel, frames_per_second=FRAMES_PER_SECOND))
+        shot_frames = decoded.reshape(len(shots), SHOT_FRAMES, FRAME_SIZE, FRAME_SIZE, 3)
+        plan = _draw_clips(names, clips_per_shot=clips_per_shot, seed=seed)
+        clips = [
+            torch.stack([_cut_clip(frames, coordinates) for coordinates in rows])
+            for frames, rows in zip(shot_frames, plan, strict=True)
+        ]
+        yield torch.stack(clips), torch.arange(len(shots))
+
+
+def _decode(mp4: bytes) -> NDArray[np.uint8]:
+    """All frames of a file: RGB, (F, H, W, 3)."""
+    # One converter for all frames: a frame's own one is set up anew each time, which takes longer than the conversion.
+    converter = VideoReformatter()
+    with av.open(io.BytesIO(mp4)) as container:
+        frames = [converter.reformat(frame, format="rgb24").to_ndarray() for frame in container.decode(video=0)]
+    return np.stack(frames)
+
+
+def _draw_clips(names: list[str], *, clips_per_shot: int, seed: int) -> NDArray[np.float32]:
+    """Draw clips of shots with extraction's own plan, as if each were a file: (shots, clips_per_shot, C)."""
+    view = RandomView(
+        num_clips=clips_per_shot,
+        span_seconds=NUM_FRAMES / FRAMES_PER_SECOND,
+        nominal_size=INPUT_SIZE,
+        flip_probability=0,
+        crop=AreaCrop(),
+        seed=seed,
+    )
+    probe = VideoProbe(
+        status=VideoStatus.OK,
+        duration_seconds=SHOT_FRAMES / FRAMES_PER_SECOND,
+        frames_per_second=FRAMES_PER_SECOND,
+        num_frames=SHOT_FRAMES,
+        height=FRAME_SIZE,
+        width=FRAME_SIZE,
+    )
+    return draw_random(view, ProbedVideos.of(names, [probe] * len(names))).coordinates
+
+
+def _cut_clip(frames: NDArray[np.uint8], coordinates: NDArray[np.float32]) -> Tensor:
+    """Cut a clip out of a shot's frames (F, H, W, 3): uint8 (T, INPUT_SIZE, INPUT_SIZE, 3)."""
+    start = int(coordinates[Coordinate.START] * FRAMES_PER_SECOND)
+    box = [Coordinate.TOP, Coordinate.LEFT, Coordinate.BOTTOM, Coordinate.RIGHT]
+    top, left, bottom, right = (int(edge) for edge in np.rint(coordinates[box] * FRAME_SIZE))
+    cut = torch.from_numpy(frames[start : start + NUM_FRAMES, top:bottom, left:right])
+    size = (INPUT_SIZE, INPUT_SIZE)
+    resized = F.interpolate(cut.permute(0, 3, 1, 2), size, mode="bilinear", antialias=True)
+    return resized.permute(0, 2, 3, 1)
+
+
+def _report(line: str) -> None:
+    """Show progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Train and write the weights."""
+    parser = argparse.ArgumentParser(description="Train the backbone motion3d on rendered single motions.")
+    parser.add_argument("--output", type=Path, required=True, help="file of the weights (.safetensors)")
+    parser.add_argument("--num-shots", type=int, default=14_000)
+    parser.add_argument("--num-epochs", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    started = time.monotonic()
+    parameters = TrainingParameters(num_shots=options.num_shots, num_epochs=options.num_epochs, seed=options.seed)
+    network, accuracy = train_motion3d(parameters)
+    save_file(network.state_dict(), options.output)
+    _report(f"{options.output}: accuracy {accuracy:.3f}, {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The coded pictures of an open video, in file order, until the file ends or breaks off."""
+
+from collections.abc import Iterator
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from scale_video.extract.video_file import LIBAV_ERRORS, reason
+
+
+class VideoPackets:
+    """Iterator over the packets that hold pictures, which counts what it passes on; it never raises.
+
+    A picture's time, in ticks of ``seconds_per_tick``, is its presentation timestamp; in AVI, which stores none, it
+    is its slot (dts). libav guesses timestamps for AVI, and guesses wrong for H.264 with B-frames, for packed
+    B-frames (old XviD) and after dropped frames; slots are right in all of these (tests/extract).
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self.seconds_per_tick = float(stream.time_base or 1)
+        self.problem = ""
+        """Why reading broke off, in one line; empty when the file simply ended."""
+        self.num_shown = 0
+        """Pictures passed on that are to be shown: neither cut away by an edit list nor incomplete."""
+        self.first_ticks: int | None = None
+        """Time of the first of them, in file order."""
+        self.last_ticks: int | None = None
+        """Greatest time of any of them."""
+        self.uses_slots = container.format.name == "avi"
+        self._demuxed = container.demux(stream)
+
+    def __iter__(self) -> "Iterator[Packet[VideoStream]]":
+        return self
+
+    def __next__(self) -> "Packet[VideoStream]":
+        while True:
+            try:
+                packet = next(self._demuxed)
+            except LIBAV_ERRORS as error:
+                self.problem = f"reading breaks off: {reason(error)}"
+                raise StopIteration from None
+            if packet.size:  # else it is the mark by which PyAV would flush the decoder
+                self._count(packet)
+                return packet
+
+    def ticks(self, picture: "Packet[VideoStream] | VideoFrame") -> int | None:
+        """A picture's time, coded or decoded; None where the file has none."""
+        return picture.dts if self.uses_slots else picture.pts
+
+    def _count(self, packet: "Packet[VideoStream]") -> None:
+        if packet.is_discard or packet.is_corrupt:
+            return
+        self.num_shown += 1
+        ticks = self.ticks(packet)
+        if ticks is not None:
+            self.first_ticks = ticks if self.first_ticks is None else self.first_ticks
+            self.last_ticks = ticks if self.last_ticks is None else max(self.last_ticks, ticks)

@@ -1,0 +1,172 @@
+"""The parameters of the views: what a store's clips were drawn by, and how that is stored and compared.
+
+Source: SCALE (ICCV 2023) and its published code; the defaults are the paper's.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Final
+
+PAPER_SPAN_SECONDS: Final = 64 / 30
+"""16 frames at a stride of 4, at 30 frames a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShortSideCrop:
+    """A square of ``size`` pixels anywhere in a frame whose short side was scaled to U(min, max) pixels.
+
+    The published code rounds the short side to whole pixels; we keep the real number, as boxes are fractions here.
+    """
+
+    kind: ClassVar[str] = "short_side"
+    min: int = 256
+    max: int = 320
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        """Check that the square fits into the smallest frame.
+
+        Raises:
+            ValueError: it does not, or the limits are crossed.
+        """
+        if not 0 < self.size <= self.min <= self.max:
+            raise ValueError(f"a short-side crop needs 0 < size <= min <= max, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class AreaCrop:
+    """A box of uniform area and log-uniform aspect anywhere in the frame, of those that fit into it."""
+
+    kind: ClassVar[str] = "area"
+    min_area: float = 0.35
+    """Fractions of the frame's area."""
+    max_area: float = 1.0
+    min_aspect: float = 3 / 4
+    """Width over height, in pixels."""
+    max_aspect: float = 4 / 3
+
+    def __post_init__(self) -> None:
+        """Check the limits.
+
+        Raises:
+            ValueError: an empty range, or an area outside (0, 1].
+        """
+        if not (0 < self.min_area <= self.max_area <= 1 and 0 < self.min_aspect <= self.max_aspect < math.inf):
+            raise ValueError(
+                f"an area crop needs 0 < min_area <= max_area <= 1 and 0 < min_aspect <= max_aspect, got {self}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RandomView:
+    """Random clips: for pre-training, and for the training side of the probes."""
+
+    kind: ClassVar[str] = "random"
+    num_clips: int = 16
+    """Clips a video, K."""
+    span_seconds: float = PAPER_SPAN_SECONDS
+    """From a clip's first sample time to one frame after its last."""
+    nominal_size: int = 224
+    """Pixels of a square frame, for a backbone that takes any size."""
+    flip_probability: float = 0.5
+    crop: ShortSideCrop | AreaCrop = ShortSideCrop()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the limits.
+
+        Raises:
+            ValueError: a parameter out of its range.
+        """
+        _check_counts(self, "num_clips", "nominal_size")
+        _check_span(self.span_seconds)
+        if not 0 <= self.flip_probability <= 1:
+            raise ValueError(f"flip_probability must be in [0, 1], got {self.flip_probability}")
+
+
+@dataclass(frozen=True, slots=True)
+class GridView:
+    """Even starts × even places: for the test side of the probes. Nothing in it is random."""
+
+    kind: ClassVar[str] = "grid"
+    num_times: int = 5
+    num_places: int = 3
+    """Along the longer side: left, centre, right, or top, middle, bottom of a portrait frame."""
+    span_seconds: float = PAPER_SPAN_SECONDS
+    short_side: int = 256
+    """Pixels to which the short side of the frame is scaled, before a square of ``nominal_size`` is cut out."""
+    nominal_size: int = 256
+
+    def __post_init__(self) -> None:
+        """Check the limits.
+
+        Raises:
+            ValueError: a parameter out of its range.
+        """
+        _check_counts(self, "num_times", "num_places", "nominal_size")
+        _check_span(self.span_seconds)
+        if self.nominal_size > self.short_side:
+            raise ValueError(
+                f"nominal_size ({self.nominal_size}) does not fit into a short side of {self.short_side} pixels; "
+                "lower nominal_size or raise short_side"
+            )
+
+    @property
+    def num_clips(self) -> int:
+        """Clips a video, K."""
+        return self.num_times * self.num_places
+
+
+View = RandomView | GridView
+
+
+def view_parameters(view: View) -> dict[str, Any]:
+    """The view as JSON values, for the attributes of its group in the store."""
+    parameters = {"kind": view.kind, **asdict(view)}
+    if isinstance(view, RandomView):
+        parameters["crop"] = {"kind": view.crop.kind, **asdict(view.crop)}
+    return parameters
+
+
+def view_from_parameters(parameters: Mapping[str, Any]) -> View:
+    """The view that ``view_parameters`` turned into these values; equal views draw equal clips.
+
+    Raises:
+        ValueError: an unknown kind, or a parameter too many or too few.
+    """
+    view = _from_parameters(parameters, kinds=(RandomView, GridView), what="view")
+    assert isinstance(view, RandomView | GridView)
+    return view
+
+
+def _from_parameters(parameters: Mapping[str, Any], *, kinds: tuple[type, ...], what: str) -> Any:
+    values = dict(parameters)
+    kind = values.pop("kind", None)
+    cls = next((cls for cls in kinds if cls.kind == kind), None)  # type: ignore[attr-defined]
+    if cls is None:
+        known = ", ".join(cls.kind for cls in kinds)  # type: ignore[attr-defined]
+        raise ValueError(f"unknown kind of {what} {kind!r}; this release knows: {known}")
+    expected = {field.name for field in fields(cls)}
+    if values.keys() != expected:
+        odd = ", ".join(sorted(values.keys() ^ expected))
+        raise ValueError(f"the parameters of a {kind!r} {what} must be {', '.join(sorted(expected))}; differing: {odd}")
+    if "crop" in values:
+        values["crop"] = _from_parameters(values["crop"], kinds=(ShortSideCrop, AreaCrop), what="crop")
+    return cls(**values)
+
+
+def _check_counts(view: View, *names: str) -> None:
+    for name in names:
+        if getattr(view, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(view, name)}")
+
+
+def _check_span(span_seconds: float) -> None:
+    if not 0 < span_seconds < math.inf:
+        raise ValueError(f"span_seconds must be above 0 and finite, got {span_seconds}")
+
+
+SSV2_RANDOM: Final = RandomView(span_seconds=32 / 30, flip_probability=0.0)
+"""The paper's departure for Something-Something v2: stride 2, and no flip, since left and right are in its labels."""
+SSV2_GRID: Final = GridView(num_times=2, span_seconds=32 / 30)

@@ -1,0 +1,96 @@
+"""What the commands show: tables and results on stdout, progress and notes on stderr, nothing that blinks in a log."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+_LOG_LINES = 10
+"""Where stderr is no terminal, progress is a line at each tenth of the work."""
+
+
+def stdout() -> Console:
+    """For results."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def stderr() -> Console:
+    """For progress, notes and errors."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Ticker:
+    """Progress of one long piece of work: a bar on a terminal, a few lines elsewhere."""
+
+    def __init__(self, title: str, total: int, *, progress: Progress | None, console: Console) -> None:
+        self._title = title
+        self._total = total
+        self._console = console
+        self._progress = progress
+        self._task = progress.add_task(title, total=total, detail="") if progress is not None else None
+        self._next_line = 1
+
+    def update(self, done: int, detail: str = "") -> None:
+        """Say how much is done, with a word on it.
+
+        Args:
+            done: units of work, at most the total.
+            detail: for example ``41.3 clips/s, 2 failures``.
+        """
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, detail=detail)
+        elif done * _LOG_LINES >= self._next_line * self._total:
+            self._next_line = done * _LOG_LINES // max(self._total, 1) + 1
+            self._console.print(Text(f"{self._title}: {done}/{self._total}" + (f", {detail}" if detail else "")))
+
+
+@contextmanager
+def ticking(title: str, total: int) -> Iterator[Ticker]:
+    """Show progress while the block runs.
+
+    Args:
+        title: what is being done, in a word or three.
+        total: units of work.
+    """
+    console = stderr()
+    if not console.is_terminal:
+        yield Ticker(title, total, progress=None, console=console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Ticker(title, total, progress=progress, console=console)
+
+
+def note(message: str) -> None:
+    """One line on stderr; nothing in it is markup."""
+    stderr().print(Text(message))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0) -> None:
+    """Print a table on stdout.
+
+    Args:
+        title: above it.
+        columns: headings.
+        rows: cells, as plain text.
+        numbers: how many of the last columns are right-aligned.
+    """
+    table = Table(title=Text(title), title_justify="left")
+    for index, heading in enumerate(columns):
+        table.add_column(Text(heading), justify="right" if index >= len(columns) - numbers else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width to fold to
+        console = Console(highlight=False, width=200)
+    console.print(table)

@@ -1,0 +1,157 @@
+"""``scale-video demo``: render, extract, pre-train, evaluate, on the embedded data set, and notice what is done."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from scale_video.evaluate.result import EvaluationRecord, read_results
+from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
+from scale_video.pipelines.console import note, ticking
+from scale_video.pipelines.evaluation import run_evaluation
+from scale_video.pipelines.extraction import ExtractionRequest, run_extract, within_budget
+from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, results_path, run_dir
+from scale_video.pipelines.pretraining import run_pretraining
+from scale_video.pipelines.provenance import versions
+from scale_video.store.read import FeatureStore
+
+BACKBONE = "motion3d"
+PROTOCOLS = ("knn", "linear", "nonlinear")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRequest:
+    """What a user asks of the demo."""
+
+    root: Path
+    """Where ``data/``, ``features/`` and ``runs/`` go."""
+    num_seeds: int = 1
+    """Pre-training seeds; more than one adds the control data set and the run with shuffled positions."""
+    data_seed: int = 0
+    """Another rendering; its files go to ``data-seed<n>/`` below the root."""
+    num_workers: int = 1
+    overrides: tuple[str, ...] = ()
+    num_videos: tuple[int, int] | None = None
+    """Training and test videos; the defaults of ``DemoParameters`` when None."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo found."""
+
+    records: tuple[EvaluationRecord, ...]
+    results: Path
+    seconds: float
+    """Of this call."""
+
+
+def run_demo(request: DemoRequest) -> DemoResult:
+    """Run every part of the demo that is not done.
+
+    Raises:
+        ValueError: a folder that holds a rendering or a run with other parameters.
+    """
+    started = perf_counter()
+    root = request.root if request.data_seed == 0 else request.root / f"data-seed{request.data_seed}"
+    experiments = [_experiment(root, request, variant="demo")]
+    if request.num_seeds > 1:
+        shuffled = replace(
+            experiments[0],
+            overrides=(*request.overrides, "pretrain.shuffle_positions=true"),
+            label="demo-shuffled",
+        )
+        experiments += [shuffled, _experiment(root, request, variant="demo-control")]
+    records: list[EvaluationRecord] = []
+    for experiment in experiments:
+        note(f"== {experiment.experiment} on {experiment.dataset}")
+        _render(root, request, variant=experiment.dataset)
+        _extract(root, request, variant=experiment.dataset)
+        run_pretraining(experiment)
+        protocols = PROTOCOLS if experiment is experiments[0] else ("knn",)
+        records += _evaluate_once(experiment, protocols=protocols)
+    return DemoResult(records=tuple(records), results=results_path(experiments[0]), seconds=perf_counter() - started)
+
+
+def _experiment(root: Path, request: DemoRequest, *, variant: str) -> ExperimentRequest:
+    return ExperimentRequest(
+        dataset=variant,
+        store=str(root / "features" / f"{variant}.zarr"),
+        preset="demo",
+        backbone=BACKBONE,
+        num_seeds=request.num_seeds,
+        overrides=request.overrides,
+        runs=root / "runs",
+        collected_in="demo",
+    )
+
+
+def demo_parameters(variant: str, *, seed: int, num_videos: tuple[int, int] | None) -> DemoParameters:
+    """What is rendered for a variant."""
+    parameters = DemoParameters(variant=variant, seed=seed)
+    if num_videos is not None:
+        parameters = replace(parameters, num_train=num_videos[0], num_test=num_videos[1])
+    return parameters
+
+
+def _render(root: Path, request: DemoRequest, *, variant: str) -> None:
+    parameters = demo_parameters(variant, seed=request.data_seed, num_videos=request.num_videos)
+    with ticking(f"rendering {variant}", parameters.num_train + parameters.num_test) as ticker:
+        render_demo(
+            root / "data" / variant,
+            parameters,
+            num_workers=request.num_workers,
+            progress=lambda done, total: ticker.update(done),
+        )
+
+
+def _extract(root: Path, request: DemoRequest, *, variant: str) -> None:
+    extraction = ExtractionRequest(
+        dataset=variant,
+        data_root=root / "data" / variant,
+        store=str(root / "features" / f"{variant}.zarr"),
+        preset="demo",
+        overrides=request.overrides,
+        backbone=BACKBONE,
+        num_workers=request.num_workers,
+    )
+    result = run_extract(extraction)
+    if not within_budget(list(result.reports.values()), "0"):
+        failures = [failure for report in result.reports.values() for failure in report.failures]
+        raise ValueError(f"{len(failures)} rendered videos failed to decode, the first: {failures[:1]}")
+
+
+def _evaluate_once(experiment: ExperimentRequest, *, protocols: Sequence[str]) -> list[EvaluationRecord]:
+    """Evaluate, unless the same features and checkpoints were evaluated before."""
+    results = results_path(experiment)
+    marker = results.parent / f"{experiment.dataset}-{experiment.experiment}.evaluated.json"
+    fingerprint = _fingerprint(experiment, protocols)
+    if results.exists() and marker.exists() and json.loads(marker.read_text()).get("fingerprint") == fingerprint:
+        note(f"evaluated already: {results}")
+        return [
+            record
+            for record in read_results(results)
+            if (record.dataset, record.preset) == (experiment.dataset, experiment.experiment)
+            and (record.seed is None or record.seed < experiment.num_seeds)
+        ]
+    records = run_evaluation(experiment, protocols=protocols)
+    marker.write_text(json.dumps({"fingerprint": fingerprint}) + "\n")
+    return records
+
+
+def _fingerprint(experiment: ExperimentRequest, protocols: Sequence[str]) -> str:
+    """Of everything that the numbers follow from: plan, weights, checkpoints, protocols, versions."""
+    store = FeatureStore.open(experiment.store)
+    preset = experiment.load_preset()
+    described = {
+        "plan": store.plan_digest(preset.train_view),
+        "weights": store.backbone_attributes(preset.train_view, BACKBONE)["weights_digest"],
+        "protocols": list(protocols),
+        "versions": versions(),
+        "checkpoints": [
+            hashlib.blake2b(checkpoint_path(run_dir(experiment, backbone=BACKBONE, seed=seed)).read_bytes()).hexdigest()
+            for seed in range(experiment.num_seeds)
+        ],
+    }
+    return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()

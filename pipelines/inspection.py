@@ -1,0 +1,99 @@
+"""``scale-video info`` and ``verify``: what a store holds, and whether it is as it was committed."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scale_video.pipelines.console import ticking
+from scale_video.store.read import FeatureStore
+from scale_video.store.verify import VerifyReport, verify_store
+from scale_video.store.video_probe import VideoStatus
+from scale_video.store.video_table import SPLIT_CODES
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturesInfo:
+    """One backbone in one view."""
+
+    view: str
+    backbone: str
+    num_clips: int
+    """Clips of the widest video."""
+    feature_dim: int
+    num_committed: int
+    """Blocks that are there."""
+    num_blocks: int
+    statuses: Mapping[str, int]
+    """Videos by status."""
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What a store holds."""
+
+    url: str
+    attributes: Mapping[str, Any]
+    num_videos: int
+    seconds_of_video: float
+    num_classes: Mapping[str, int]
+    """By label column."""
+    splits: Mapping[str, Mapping[str, int]]
+    """Videos by split and part."""
+    views: Mapping[str, Mapping[str, Any]]
+    """Parameters of each view."""
+    features: tuple[FeaturesInfo, ...]
+
+
+def run_info(url: str) -> StoreInfo:
+    """Summarise a store.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    store = FeatureStore.open(url)
+    videos = store.videos
+    return StoreInfo(
+        url=url,
+        attributes=store.attributes,
+        num_videos=store.num_videos,
+        seconds_of_video=float(np.nansum(store.column("duration_seconds"))),
+        num_classes={name: len(names) for name, names in videos.class_names.items()},
+        splits={
+            split: {part: len(videos.in_split(split, part)) for part in SPLIT_CODES} for split in sorted(videos.splits)
+        },
+        views={view: store.plan(view).parameters for view in store.views()},
+        features=tuple(
+            _features_info(store, view, backbone) for view in store.views() for backbone in store.backbones(view)
+        ),
+    )
+
+
+def _features_info(store: FeatureStore, view: str, backbone: str) -> FeaturesInfo:
+    arrays = store.backbone_arrays(view, backbone)
+    statuses = Counter(VideoStatus(code).name.lower() for code in store.outcome(view, backbone).status)
+    return FeaturesInfo(
+        view=view,
+        backbone=backbone,
+        num_clips=int(arrays["features"].shape[1]),
+        feature_dim=int(arrays["features"].shape[2]),
+        num_committed=int(store.committed(view, backbone).sum()),
+        num_blocks=store.num_blocks,
+        statuses=dict(sorted(statuses.items())),
+        attributes=store.backbone_attributes(view, backbone),
+    )
+
+
+def run_verify(url: str) -> VerifyReport:
+    """Check every digest of a store, with progress.
+
+    Raises:
+        StoreError: it cannot be opened at all.
+    """
+    store = FeatureStore.open(url)
+    num_pairs = sum(len(store.backbones(view)) for view in store.views())
+    with ticking("verifying blocks", num_pairs * store.num_blocks) as ticker:
+        return verify_store(url, progress=lambda done, total: ticker.update(done))

@@ -1,0 +1,104 @@
+"""What an experiment (pre-training and its evaluation) is about, and where its files go."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scale_video.pipelines.preset import Preset, default_preset, load_preset
+from scale_video.pipelines.provenance import git_revision, versions
+from scale_video.store.errors import MissingArrayError, PlanMismatchError
+from scale_video.store.read import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentRequest:
+    """What a user asks of stage 2 and of the probes."""
+
+    dataset: str
+    store: str
+    """Path or fsspec URL."""
+    preset: str
+    backbone: str | None = None
+    """Name of the features; the only ones of the store when None."""
+    split: str = "1"
+    num_seeds: int = 1
+    """Seeds 0 … num_seeds - 1."""
+    overrides: tuple[str, ...] = ()
+    runs: Path = Path("runs")
+    """Folder of all runs."""
+    label: str | None = None
+    """Name of this experiment among others on the same data; the preset's when None."""
+    collected_in: str | None = None
+    """Folder of ``runs`` whose ``results.json`` collects the records; the data set's when None."""
+
+    @property
+    def experiment(self) -> str:
+        """The name under which results are recorded."""
+        return self.label or Path(self.preset).stem
+
+    def load_preset(self) -> Preset:
+        """The preset, resolved for the data set."""
+        return load_preset(self.preset, dataset=self.dataset, overrides=self.overrides)
+
+
+def open_store(request: ExperimentRequest) -> FeatureStore:
+    """Open the store of an experiment.
+
+    Raises:
+        StoreError: it is not there, or holds another data set.
+    """
+    store = FeatureStore.open(request.store)
+    dataset = store.attributes["dataset"]
+    if dataset != request.dataset:
+        raise PlanMismatchError(
+            f"store {request.store!r} holds data set {dataset!r}, not {request.dataset!r}; say --dataset {dataset}"
+        )
+    return store
+
+
+def choose_backbone(store: FeatureStore, *, view: str, wanted: str | None) -> str:
+    """The features to work on.
+
+    Raises:
+        MissingArrayError: the view has none, or several and none is named, or not the one named.
+    """
+    there = store.backbones(view)
+    if (wanted is not None and wanted not in there) or not there:
+        named = f"features of {wanted!r}" if wanted is not None else "features"
+        raise MissingArrayError(
+            f"view {view!r} of store {store.location.url!r} has no {named}; it has: {', '.join(there) or 'none'}; "
+            "`scale-video extract` makes them"
+        )
+    if wanted is None and len(there) > 1:
+        raise MissingArrayError(f"the store has features of {', '.join(there)}; choose one by --backbone (BACKBONE=)")
+    return wanted or there[0]
+
+
+def run_dir(request: ExperimentRequest, *, backbone: str, seed: int) -> Path:
+    """Folder of one pre-training run: ``runs/<dataset>/<backbone>/split<n>/[<label>/]seed<s>``.
+
+    The runs of a data set's default preset need no label.
+    """
+    folder = request.runs / request.dataset / backbone / f"split{request.split}"
+    if request.experiment != default_preset(request.dataset):
+        folder = folder / request.experiment
+    return folder / f"seed{seed}"
+
+
+def checkpoint_path(folder: Path) -> Path:
+    """The checkpoint in a run's folder."""
+    return folder / "last.ckpt"
+
+
+def results_path(request: ExperimentRequest) -> Path:
+    """Where the records are collected."""
+    return request.runs / (request.collected_in or request.dataset) / "results.json"
+
+
+def write_resolved_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the resolved configuration beside the run, with versions and the revision of the code."""
+    folder.mkdir(parents=True, exist_ok=True)
+    resolved = {**config, "versions": versions(), "git_revision": git_revision()}
+    (folder / "config.json").write_text(json.dumps(resolved, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

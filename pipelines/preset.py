@@ -1,0 +1,128 @@
+"""Presets: TOML files that say how clips are drawn, how the aggregator is trained, and which views are compared."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from scale_video.aggregate.pretrain_config import PretrainConfig
+from scale_video.extract.views import GridView, RandomView, View, view_from_parameters, view_parameters
+
+PretrainVideos = Literal["train", "all"]
+_FOLDER = Path(__file__).parent / "presets"
+_DEFAULT_VIEWS: Mapping[str, View] = {"random": RandomView(), "grid": GridView()}
+_KEYS = ("pretrain_videos", "train_view", "test_view", "views", "pretrain", "datasets")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A resolved preset for one data set."""
+
+    name: str
+    views: Mapping[str, View]
+    """By name, which is also the name of the view's group in the store."""
+    pretrain: PretrainConfig
+    pretrain_videos: PretrainVideos
+    """``train``: the training part of the split; ``all``: every video, as published."""
+    train_view: str
+    """View of the training videos, for pre-training and for the probes."""
+    test_view: str
+    """View of the test videos."""
+
+
+def preset_names() -> tuple[str, ...]:
+    """The presets that come with the package."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+def default_preset(dataset: str) -> str:
+    """The preset of a data set when none is named: ``demo`` for the embedded ones, else ``honest``."""
+    return "demo" if dataset.split("-")[0] == "demo" else "honest"
+
+
+def load_preset(name: str, *, dataset: str, overrides: Sequence[str] = ()) -> Preset:
+    """Read a preset and resolve it for a data set.
+
+    Args:
+        name: name of one that comes with the package, or path of a TOML file.
+        dataset: its table ``datasets.<dataset>`` is laid over the rest.
+        overrides: ``key=value`` with dotted keys and TOML values, laid over everything: ``pretrain.epochs=5``.
+
+    Raises:
+        ValueError: no such preset, not TOML, an unknown key, or a value out of range; the message names it.
+    """
+    text, label = _read(name)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"preset {name!r} is not TOML: {error}") from None
+    values = _overlaid(values, values.pop("datasets", {}).get(dataset, {}))
+    for override in overrides:
+        values = _overlaid(values, _parse_override(override))
+    unknown = sorted(set(values) - set(_KEYS))
+    if unknown:
+        raise ValueError(f"preset {name!r} has the unknown key {unknown[0]!r}; known are: {', '.join(_KEYS)}")
+    views = {key: _view(key, parameters) for key, parameters in values.get("views", {}).items()}
+    preset = Preset(
+        name=label,
+        views=views,
+        pretrain=PretrainConfig.from_mapping(values.get("pretrain", {})),
+        pretrain_videos=values.get("pretrain_videos", "train"),
+        train_view=values.get("train_view", "random"),
+        test_view=values.get("test_view", "grid"),
+    )
+    if preset.pretrain_videos not in get_args(PretrainVideos):
+        raise ValueError(f"pretrain_videos must be 'train' or 'all', got {preset.pretrain_videos!r}")
+    for key in (preset.train_view, preset.test_view):
+        if key not in views:
+            raise ValueError(f"preset {name!r} uses the view {key!r} but defines only: {', '.join(views) or 'none'}")
+    return preset
+
+
+def _read(name: str) -> tuple[str, str]:
+    if name in preset_names():
+        return (_FOLDER / f"{name}.toml").read_text(), name
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(f"no preset {name!r}: neither a file nor one of {', '.join(preset_names())}")
+    return path.read_text(), path.stem
+
+
+def _view(name: str, parameters: Mapping[str, Any]) -> View:
+    """A view from the parameters that are given, the paper's for the rest."""
+    kind = parameters.get("kind", name)
+    if kind != name:
+        raise ValueError(f"views.{name} is of kind {kind!r}; a view is named after its kind")
+    if name not in _DEFAULT_VIEWS:
+        raise ValueError(f"unknown view {name!r}; known are: {', '.join(_DEFAULT_VIEWS)}")
+    defaults = view_parameters(_DEFAULT_VIEWS[name])
+    default_crop = defaults.get("crop", {}).get("kind")
+    if parameters.get("crop", {}).get("kind", default_crop) != default_crop:
+        defaults["crop"] = {}  # another kind of crop shares no parameter with the default one
+    try:
+        return view_from_parameters(_overlaid(defaults, parameters))
+    except ValueError as error:
+        raise ValueError(f"views.{name}: {error}") from None
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"an override must read key=value, for example pretrain.epochs=5; got {text!r}")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is a string
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over``, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _overlaid(merged[key], value) if both_tables else value
+    return merged

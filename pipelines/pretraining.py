@@ -1,0 +1,55 @@
+"""``scale-video pretrain``: one training per seed, on the videos that the preset allows."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scale_video.aggregate.pretrain import pretrain
+from scale_video.pipelines.console import note
+from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, run_dir, write_resolved_config
+from scale_video.pipelines.preset import PretrainVideos
+from scale_video.store.video_table import VideoTable
+
+
+def run_pretraining(request: ExperimentRequest) -> list[Path]:
+    """Train every seed that is not complete; resume where one was interrupted.
+
+    Returns:
+        The checkpoints, by seed.
+
+    Raises:
+        StoreError: the store, view or features are not there, or not complete.
+        ValueError: no such split, too few videos or clips, a run folder with another configuration.
+    """
+    preset = request.load_preset()
+    store = open_store(request)
+    view = preset.train_view
+    backbone = choose_backbone(store, view=view, wanted=request.backbone)
+    rows = pretraining_rows(store.videos, split=request.split, which=preset.pretrain_videos)
+    features = store.read_features(view, backbone, rows)
+    provenance = {
+        "dataset": request.dataset,
+        "split": request.split,
+        "preset": preset.name,
+        "view": view,
+        "plan_digest": store.plan_digest(view),
+        "backbone": backbone,
+        "weights_digest": str(store.backbone_attributes(view, backbone)["weights_digest"]),
+    }
+    checkpoints = []
+    for seed in range(request.num_seeds):
+        folder = run_dir(request, backbone=backbone, seed=seed)
+        config = replace(preset.pretrain, seed=seed)
+        note(f"pre-training on {len(rows)} videos of {view}/{backbone}, seed {seed}: {folder}")
+        checkpoints.append(pretrain(features, config, run_dir=folder, provenance=provenance))
+        write_resolved_config(folder, {"pretrain": config.to_mapping(), **provenance})
+    return checkpoints
+
+
+def pretraining_rows(videos: VideoTable, *, split: str, which: PretrainVideos) -> NDArray[np.int64]:
+    """Rows to pre-train on: those of the training part, or all of them where that is asked for or there is no split."""
+    if which == "all" or not videos.splits:
+        return np.arange(videos.num_videos)
+    return videos.in_split(split, "train")

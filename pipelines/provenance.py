@@ -1,0 +1,32 @@
+"""Which code ran: versions of what decides numbers, and the revision of a checkout."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("scale-video", "torch", "av", "zarr", "numpy", "dask", "pytorch-lightning", "scikit-learn", "transformers")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision() -> str:
+    """Commit of the checkout this code runs from; empty when it runs from an installed wheel."""
+    folder = Path(__file__).resolve().parent
+    if not (folder.parent / "setup.cfg").is_file():
+        return ""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""

@@ -1,0 +1,24 @@
+"""Names of views, backbones and columns: they become folders of the store, so they must not be able to leave it."""
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+def check_name(name: str, *, what: str, reserved: Collection[str] = ()) -> None:
+    """Refuse a name that is no plain folder name, or that the format uses for something else.
+
+    Args:
+        name: the name.
+        what: what is called so, for the message.
+        reserved: names that the format uses at the same place.
+
+    Raises:
+        ValueError: the name has other characters than ``a-z 0-9 . _ -``, begins with one of ``. _ -``, or is reserved.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{what} {name!r} must consist of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit")
+    if name == "zarr.json" or name in reserved:
+        raise ValueError(f"{what} cannot be called {name!r}, the format uses this name; choose another one")

@@ -1,0 +1,284 @@
+import csv
+import importlib.util
+import logging
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Callback
+
+from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator, load_record
+from scale_video.aggregate.embed import embed_videos
+from scale_video.aggregate.initial_aggregator import initial_aggregator
+from scale_video.aggregate.lightning_module import TrainingDivergedError
+from scale_video.aggregate.pretrain import pretrain
+from scale_video.aggregate.pretrain_config import PretrainConfig
+from scale_video.aggregate.set_transformer import SetTransformerConfig
+from scale_video.store.clip_features import ClipFeatures
+from scale_video.store.clip_plan import Coordinate
+
+PROVENANCE = {"store": "tiny.zarr", "weights_digest": "abc"}
+
+
+class Interrupted(Exception):
+    pass
+
+
+class StopDuring(Callback):
+    """A crash in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.current_epoch == self.epoch and batch_idx == 1:
+            raise Interrupted
+
+
+@pytest.fixture
+def run(tmp_path, make_features, tiny_config):
+    def call(config=tiny_config, *, folder="run", features=None, provenance=PROVENANCE, **options):
+        return pretrain(
+            features or make_features(),
+            config,
+            run_dir=tmp_path / folder,
+            provenance=provenance,
+            accelerator="cpu",
+            **options,
+        )
+
+    return call
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def rows(path):
+    with (path.parent / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_checkpoint_is_plain_and_knows_its_training(run, tiny_config):
+    path = run()
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["scale_video"]["training_video_ids"] == [f"video{i}" for i in range(12)]
+    record = load_record(path)
+    assert (record.config, record.feature_dim, record.provenance) == (tiny_config, 6, PROVENANCE)
+    assert record.epochs_done == 3
+    assert {file.name for file in path.parent.iterdir()} == {"last.ckpt", "metrics.csv"}
+
+
+def test_metrics_have_a_row_an_epoch(run):
+    table = rows(run())
+    assert [row["epoch"] for row in table] == ["1", "2", "3"]
+    for row in table:
+        mean = (float(row["masked_clip_loss"]) + float(row["set_loss"])) / 2
+        assert float(row["loss"]) == pytest.approx(mean, rel=1e-5)
+        assert 0 <= float(row["set_accuracy"]) <= 1
+        assert 0 <= float(row["masked_clip_accuracy"]) <= 1
+    assert float(table[0]["learning_rate"]) > float(table[1]["learning_rate"])
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("masking", ["exact", "independent"])
+def test_a_resumed_run_ends_with_the_same_bits(run, tiny_config, every, masking):
+    config = replace(tiny_config, epochs=5, masking=masking)
+    expected = run(config, folder="uninterrupted")
+    with pytest.raises(Interrupted):
+        run(config, checkpoint_every_epochs=every, callbacks=[StopDuring(3)])
+    path = run(config, checkpoint_every_epochs=every)
+    assert load_record(path).epochs_done == 5
+    assert [row["epoch"] for row in rows(path)] == ["1", "2", "3", "4", "5"]
+    ours, theirs = weights(path), weights(expected)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+    optimiser, reference = (torch.load(p, weights_only=True)["optimizer_states"][0]["state"] for p in (path, expected))
+    assert all(torch.equal(optimiser[i]["exp_avg_sq"], reference[i]["exp_avg_sq"]) for i in reference)
+    metrics = [[{**row, "seconds": ""} for row in rows(p)] for p in (path, expected)]
+    assert metrics[0] == metrics[1]
+
+
+def test_seeds_decide_everything_and_the_callers_state_is_left(run, tiny_config):
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    first = weights(run(folder="first"))
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
+    assert random.getstate() == states[2]
+    torch.rand(5)
+    again = weights(run(folder="again"))
+    other = weights(run(replace(tiny_config, seed=1), folder="other"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["aggregator.project.weight"], other["aggregator.project.weight"])
+
+
+def test_dropout_differs_between_epochs(run, tiny_config):
+    class States(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.seen.append(torch.get_rng_state().numpy().tobytes())
+
+    states = States()
+    run(callbacks=[states])
+    assert len(set(states.seen)) == len(states.seen) == 9
+
+
+def test_a_complete_training_returns_at_once(run):
+    path = run()
+    before = path.stat().st_mtime_ns
+    assert run(callbacks=[StopDuring(0)]) == path
+    assert path.stat().st_mtime_ns == before
+
+
+def test_without_resume_it_starts_anew(run, tiny_config):
+    path = run()
+    assert load_record(path).config.learning_rate == 1e-3
+    run(replace(tiny_config, learning_rate=0.1, epochs=2), resume=False)
+    assert load_record(path).config.learning_rate == 0.1
+    assert len(rows(path)) == 2
+
+
+def test_another_configuration_is_refused_by_name(run, tiny_config, make_features):
+    run()
+    message = (
+        r"last\.ckpt' is of another training \(config\.learning_rate: 0\.001 != 0\.5\); use the same values, another"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        run(replace(tiny_config, learning_rate=0.5))
+    with pytest.raises(CheckpointError, match=r"\(provenance.weights_digest: 'abc' != 'other'\)"):
+        run(provenance={**PROVENANCE, "weights_digest": "other"})
+    with pytest.raises(CheckpointError, match=r"\(training_video_ids: 2 of 12 and 10 entries differ\)"):
+        run(features=make_features(num_videos=10))
+
+
+def test_an_unreadable_checkpoint_is_refused(run):
+    run().write_bytes(b"garbage")
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        run()
+
+
+def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(run, tiny_config):
+    class Spoil(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                pl_module.set_head.layers[0].weight.data.fill_(torch.nan)
+
+    message = r"the loss of task 'set' is not finite in epoch 2 .*; lower learning_rate \(0.001\) or raise warmup"
+    with pytest.raises(TrainingDivergedError, match=message) as error:
+        run(callbacks=[Spoil()])
+    assert "\n" not in str(error.value)
+    path = run()  # goes on from the end of the second epoch
+    assert all(value.isfinite().all() for value in weights(path).values())
+
+
+def test_a_collapse_is_said_once(run, tiny_config, make_features, caplog):
+    data = make_features()
+    same = replace(data, features=np.ones_like(data.features), coordinates=np.zeros_like(data.coordinates))
+    run(replace(tiny_config, epochs=4, warmup_fraction=0.3), features=same)
+    tasks = [r.args[0] for r in caplog.records if "does no better than chance" in r.message]
+    assert sorted(tasks) == ["masked_clip", "set"]
+    assert all("epoch 2, after the warm-up" in r.message for r in caplog.records if "chance" in r.message)
+
+
+def test_tensorboard_is_an_extra(run, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else found(name))
+    with pytest.raises(ValueError, match=r"pip install 'scale-video\[tensorboard\]'"):
+        run(tensorboard=True)
+
+
+def test_tensorboard_logs(run):
+    pytest.importorskip("tensorboard")
+    path = run(tensorboard=True)
+    assert list((path.parent / "tensorboard").glob("events.out.*"))
+
+
+def test_checkpoint_interval_must_be_positive(run):
+    with pytest.raises(ValueError, match="checkpoint_every_epochs must be at least 1, got 0"):
+        run(checkpoint_every_epochs=0)
+
+
+def test_bad_provenance_is_refused_before_training(run):
+    with pytest.raises(ValueError, match="provenance.digest must be str, .*, got bytes"):
+        run(provenance={"digest": b"ab"})
+
+
+def test_it_is_quiet_without_a_terminal(run, capfd):
+    run(progress=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_bar_goes_to_stderr(run, capfd, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    run(progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "9/9" in err
+    assert "sets 0." in err
+
+
+def test_lightnings_log_level_is_put_back(run):
+    logger = logging.getLogger("pytorch_lightning")
+    before = logger.level
+    run()
+    assert logger.level == before
+
+
+def order_features(num_videos: int, seed: int) -> tuple[ClipFeatures, np.ndarray]:
+    """Videos whose class is an ordered pair of the contents of their halves; their raw mean tells the pair's order not."""
+    rng = np.random.default_rng(seed)
+    contents = np.eye(3, 8) * 3
+    pairs = np.array([(a, b) for a in range(3) for b in range(3) if a != b])
+    labels = np.arange(num_videos) % len(pairs)
+    start = rng.uniform(0, 1, (num_videos, 8))
+    content = np.where(start < 0.5, pairs[labels, :1], pairs[labels, 1:])
+    features = contents[content] + rng.normal(size=(num_videos, 8, 8)) * 0.5
+    coordinates = np.zeros((num_videos, 8, 7))
+    coordinates[..., Coordinate.START], coordinates[..., Coordinate.END] = start, start + 0.1
+    ids = tuple(f"{seed}/{i}" for i in range(num_videos))
+    valid = np.ones((num_videos, 8), bool)
+    return ClipFeatures(ids, features.astype(np.float16), coordinates.astype(np.float32), valid), labels
+
+
+def nearest_neighbour_accuracy(train, train_labels, test, test_labels):
+    centre = train.mean(0)
+    train, test = (x - centre for x in (train, test))
+    train, test = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test))
+    nearest = np.argsort(-test @ train.T, axis=1)[:, :5]
+    votes = np.stack([(train_labels[nearest] == label).sum(1) for label in range(train_labels.max() + 1)], axis=1)
+    return (votes.argmax(1) == test_labels).mean()
+
+
+def test_training_learns_the_order_that_the_mean_cannot_see(run):
+    train, train_labels = order_features(384, seed=0)
+    test, test_labels = order_features(192, seed=1)
+    config = PretrainConfig(
+        model=SetTransformerConfig(width=32, num_heads=1, position_hidden_dim=32),
+        epochs=20,
+        batch_size=64,
+        clips_per_set=4,
+        negatives="masked",
+        prediction_hidden_dim=64,
+        target_hidden_dim=64,
+        set_hidden_dim=64,
+        projection_dim=32,
+        learning_rate=3e-3,
+    )
+    path = run(config, features=train)
+    losses = [float(row["loss"]) for row in rows(path)]
+    assert losses[-1] < losses[0] - 0.3
+
+    def accuracy(model, name):
+        on_train, on_test = (embed_videos(model, data, flips=True) for data in (train, test))
+        return nearest_neighbour_accuracy(getattr(on_train, name), train_labels, getattr(on_test, name), test_labels)
+
+    trained = load_aggregator(path).model
+    untrained = initial_aggregator(config, feature_dim=8, seed=0)
+    assert accuracy(trained, "x") < 0.65  # blind to order: half right at best, but for luck
+    assert accuracy(trained, "cls") > accuracy(trained, "x") + 0.2
+    assert accuracy(trained, "cls") > accuracy(untrained, "cls") + 0.1

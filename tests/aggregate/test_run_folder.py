@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from scale_video.aggregate.run_folder import PlainCheckpointIO
+
+
+class _Unwritable:
+    def __reduce__(self):
+        raise OSError("no space left on device")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
+    path, io = tmp_path / "last.ckpt", PlainCheckpointIO()
+    io.save_checkpoint({"epoch": 1}, path)
+    with pytest.raises(OSError, match="no space"):
+        io.save_checkpoint({"epoch": 2, "bad": _Unwritable()}, path)
+    assert io.load_checkpoint(path) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_code_is_never_unpickled(tmp_path):
+    torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "last.ckpt")
+    with pytest.raises(Exception, match="weights_only"):
+        PlainCheckpointIO().load_checkpoint(tmp_path / "last.ckpt", weights_only=False)

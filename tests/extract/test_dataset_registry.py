@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from scale_video.extract.datasets.registry import DATASETS, list_dataset
+
+
+def test_folder(tmp_path):
+    (tmp_path / "a b.mp4").touch()
+    assert list_dataset("folder", tmp_path).ids == ("a b.mp4",)
+
+
+def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.mp4").touch()
+    assert list_dataset("folder", Path("~")).ids == ("a.mp4",)
+
+
+def test_ucf101_with_lists_elsewhere(tmp_path):
+    (tmp_path / "videos/A").mkdir(parents=True)
+    (tmp_path / "videos/A/v_A_g01_c01.avi").touch()
+    (tmp_path / "videos/A/v_A_g02_c01.avi").touch()
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 A\n")
+    (lists / "trainlist03.txt").write_text("A/v_A_g02_c01.avi 1\n")
+    (lists / "testlist03.txt").write_text("A/v_A_g01_c01.avi\n")
+    assert list_dataset("ucf101", tmp_path / "videos", split_lists=lists).splits["3"].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "UCF-101",
+            "no data set 'UCF-101'; there are: demo, demo-hard, demo-control, ucf101, folder; did you mean 'ucf101'",
+        ),
+        ("demo_hard", "did you mean 'demo-hard'"),
+        ("kinetics", "no data set 'kinetics'; there are: .*folder$"),
+    ],
+)
+def test_no_such_data_set(tmp_path, name, message):
+    with pytest.raises(ValueError, match=message):
+        list_dataset(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_root_that_is_missing_or_a_file(tmp_path, name):
+    with pytest.raises(ValueError, match=r"no such folder: '.*nowhere'"):
+        list_dataset(name, tmp_path / "nowhere")
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(ValueError, match=r"'.*a.mp4' is a file"):
+        list_dataset(name, tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("name", ["ucf101", "folder"])
+def test_an_empty_folder(tmp_path, name):
+    with pytest.raises(ValueError, match="no videos beneath"):
+        list_dataset(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["demo", "folder"])
+def test_lists_where_none_are_taken(tmp_path, name):
+    with pytest.raises(ValueError, match=f"--split-lists is for ucf101; leave it out for data set '{name}'"):
+        list_dataset(name, tmp_path, split_lists=tmp_path)

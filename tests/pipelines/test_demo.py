@@ -1,0 +1,53 @@
+"""The demo command, small: every stage, the results file, and a second call that finds all done."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from scale_video.store.read import FeatureStore
+
+Cli = Callable[..., Result]
+FIELDS = {
+    "dataset", "split", "preset", "backbone", "representation", "protocol", "metric", "value", "ci_low", "ci_high",
+    "num_train", "num_test", "seed", "checkpoint", "seconds",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_three_seeds_with_both_controls(run_cli: Cli, small_training: tuple[str, ...]) -> None:
+    arguments = ("demo", "--seeds", 2, "--videos", 36, 24, *small_training)
+    first = run_cli(*arguments)
+    results = Path("runs/demo/results.json")
+    before = results.read_bytes()
+    records = json.loads(before)
+    assert all(record.keys() >= FIELDS for record in records)
+    experiments = {(record["dataset"], record["preset"]) for record in records}
+    assert experiments == {("demo", "demo"), ("demo", "demo-shuffled"), ("demo-control", "demo")}
+    demo = [record for record in records if (record["dataset"], record["preset"]) == ("demo", "demo")]
+    assert {record["protocol"] for record in demo} == {"knn", "linear", "nonlinear"}
+    learned = [record for record in demo if record["representation"] == "x+cls"]
+    assert [record["seed"] for record in learned if record["protocol"] == "knn"] == [0, 1]
+    assert all(Path(record["checkpoint"]).is_file() for record in learned)
+    for record in demo:
+        if record["representation"] in ("x", "x-bins2", "x-bins4", "x-whitened"):
+            assert record["seed"] is None
+            assert record["checkpoint"] is None
+    assert "x+h+cls" in first.stdout
+    assert (Path("data/demo/train").is_dir(), Path("data/demo-control/test").is_dir()) == (True, True)
+    assert FeatureStore.open("features/demo.zarr").committed("random", "motion3d").all()
+
+    started = time.monotonic()
+    second = run_cli(*arguments)
+    assert time.monotonic() - started < 60
+    assert results.read_bytes() == before
+    assert second.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]  # but for the seconds it took
+    assert second.stderr.count("evaluated already") == 3
+
+
+def test_demo_data_is_rendered_by_extract_too(run_cli: Cli) -> None:
+    result = run_cli("extract", "--dataset", "demo", "--data", "elsewhere", status=1)
+    assert "elsewhere" in result.stderr
