@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -124,11 +125,13 @@ class _SeededDropout(Callback):
 
 @contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Mute Lightning's remarks on hardware and products; its warnings stay."""
+    """Mute Lightning's remarks on hardware and products, and its own use of what PyTorch deprecates."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*\bLeafSpec\b.* is deprecated", category=FutureWarning)
+            yield
     finally:
         logger.setLevel(level)

@@ -1,9 +1,5 @@
 """Which frames a clip consists of: from a span of time to sample times, and from these to frames as they go by."""
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,32 +30,47 @@ def sample_times(coordinates: NDArray[np.float32], *, num_frames: int) -> NDArra
     return times
 
 
-@dataclass(frozen=True, slots=True)
-class SampledFrame:
-    """A frame and the samples that it answers."""
-
-    frame: ShownFrame
-    samples: NDArray[np.int64]
-    """Flat indices into the (K, T) sample times, in order of time."""
-
-
-class FrameSampler:
-    """Matches sample times with frames in one pass: each sample gets the last frame shown by then."""
+class PendingSamples:
+    """The samples of a video's clips in order of time, as a stream of frames answers them one after the other."""
 
     def __init__(self, times: NDArray[np.float64], *, planned: NDArray[np.bool_]) -> None:
-        """Sort the samples of the planned clips.
+        """Sort them.
 
         Args:
             times: Sample times, shape (K, T), seconds.
-            planned: Shape (K,): clips to look at.
+            planned: Shape (K,): the clips that want frames.
         """
-        indices = np.flatnonzero(np.repeat(planned, times.shape[1]))
-        self._pending = indices[np.argsort(times.ravel()[indices], kind="stable")]
-        # Nothing is shown before the first frame, at 0.
-        self._latest = np.maximum(times.ravel()[self._pending], 0) + TOLERANCE_SECONDS
+        self.lost = np.zeros(len(planned), np.bool_)
+        """Shape (K,): clips of which a frame is damaged or missing, or may be."""
+        self._num_frames = times.shape[1]
+        samples = np.flatnonzero(np.repeat(planned, self._num_frames))
+        self._samples = samples[np.argsort(times.ravel()[samples], kind="stable")]
+        # Frames shown up to here count. Nothing comes before the first frame, at 0.
+        self._reach = np.maximum(times.ravel()[self._samples], 0.0) + TOLERANCE_SECONDS
         self._next = 0
-        self.failed: list[NDArray[np.int64]] = []
-        """Samples whose frame is damaged, or missing, or may be: flat indices."""
 
-    def sample(self, frames: Iterable[ShownFrame]) -> "Iterable[SampledFrame]":
-        """..."""
+    @property
+    def done(self) -> bool:
+        """Whether every sample has been taken."""
+        return self._next == len(self._samples)
+
+    def take(self, frame: ShownFrame | None, *, until: float, gap: bool) -> NDArray[np.int64]:
+        """Take the samples that a frame answers; note the clips of those that it fails.
+
+        Args:
+            frame: The frame shown last, None before the first.
+            until: Time of the frame after it; inf when there is none.
+            gap: Whether frames between the two are missing. Then only samples at the frame's own time are sure.
+
+        Returns:
+            Flat indices into the (K, T) sample times, of clips that have lost no frame so far.
+        """
+        stop = int(np.searchsorted(self._reach, until, side="left"))
+        taken, reach = self._samples[self._next : stop], self._reach[self._next : stop]
+        self._next = max(self._next, stop)
+        clips = taken // self._num_frames
+        if frame is None or not frame.trusted:
+            self.lost[clips] = True
+        elif gap:
+            self.lost[clips[reach > frame.seconds + 2 * TOLERANCE_SECONDS]] = True
+        return taken[~self.lost[clips]]

@@ -42,13 +42,15 @@ class ShownFrames(Iterator[ShownFrame]):
         """The first damage met, in one line; empty as long as there is none."""
         self.ends_in_gap = False
         """Whether something after the frame given out last could not be decoded."""
+        self.start_ticks: int | None = None
+        """Time of the first shown frame's packet; None before it, and where the file has no times."""
+        self.nominal_rate = float(stream.guessed_rate or stream.average_rate or 1)
+        """Frames a second by the header, for want of times; 1 when it says nothing."""
         self._packets = packets
         self._stream = stream
-        self._seconds_per_frame = 1.0 / nominal_rate(stream)
         self._frames = self._show()
         self._last_seconds = -math.inf
-        # Ticks of the first shown frame's packet; by how many ticks frames come out after their packet's slot.
-        self._start: int | None = None
+        # By how many ticks frames come out later than the slot of their packet.
         self._delay = 0
         # Time of the latest damage, inf where it is unknown; None while frames are trusted.
         self._damage: float | None = None
@@ -59,15 +61,15 @@ class ShownFrames(Iterator[ShownFrame]):
     @property
     def read_seconds(self) -> float:
         """Time of the last picture read so far, whether or not a frame has come of it."""
-        if self._start is None or self._packets.last_ticks is None:
-            return max(0, self._packets.num_shown - 1) * self._seconds_per_frame
-        return (self._packets.last_ticks - self._start) * self._packets.seconds_per_tick
+        if self.start_ticks is None or self._packets.last_ticks is None:
+            return max(0, self._packets.num_shown - 1) / self.nominal_rate
+        return (self._packets.last_ticks - self.start_ticks) * self._packets.seconds_per_tick
 
     @property
     def seconds_per_frame(self) -> float:
         """Average interval between the pictures read so far."""
         intervals = self._packets.num_shown - 1
-        return self.read_seconds / intervals if intervals > 0 else self._seconds_per_frame
+        return self.read_seconds / intervals if intervals > 0 else 1 / self.nominal_rate
 
     def _show(self) -> Iterator[ShownFrame]:
         for packet in self._packets:
@@ -96,15 +98,15 @@ class ShownFrames(Iterator[ShownFrame]):
 
     def _place(self, picture: VideoFrame) -> ShownFrame:
         ticks = self._packets.ticks(picture)
-        if ticks is not None and self._start is None and self._last_seconds < 0:
-            self._start = self._packets.first_ticks if self._packets.uses_slots else ticks
-            self._delay = ticks - (self._start or 0)
-        if ticks is None or self._start is None:
+        if ticks is not None and self.start_ticks is None and self._last_seconds < 0:
+            self.start_ticks = self._packets.first_ticks if self._packets.uses_slots else ticks
+            self._delay = ticks - (self.start_ticks or 0)
+        if ticks is None or self.start_ticks is None:
             coded_ticks = None
-            seconds = max(0.0, self._last_seconds + self._seconds_per_frame)
+            seconds = max(0.0, self._last_seconds + 1 / self.nominal_rate)
         else:
             coded_ticks = ticks - self._delay
-            seconds = (coded_ticks - self._start) * self._packets.seconds_per_tick
+            seconds = (coded_ticks - self.start_ticks) * self._packets.seconds_per_tick
         if picture.is_corrupt:
             self._distrust(coded_ticks, "a frame is damaged")
         elif self._damage is not None and picture.key_frame and coded_ticks is not None and coded_ticks > self._damage:
@@ -115,8 +117,3 @@ class ShownFrames(Iterator[ShownFrame]):
         self.problem = self.problem or problem
         self.ends_in_gap = True
         self._damage = math.inf if ticks is None else max(float(ticks), self._damage or -math.inf)
-
-
-def nominal_rate(stream: VideoStream) -> float:
-    """Frames a second by the header, for want of timestamps; 1 when it says nothing."""
-    return float(stream.guessed_rate or stream.average_rate or 1)

@@ -11,21 +11,31 @@ _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
-def announced_bytes(path: Path) -> int | None:
-    """The length of a file by its own header, or None where the header does not tell.
+_SLACK_BYTES = 8
+"""Some writers of AVI count the eight bytes that tell the length as well."""
+
+
+def bytes_cut_off(path: Path) -> int:
+    """By how many bytes a file is shorter than its header says; 0 where it is whole, or the header does not tell.
 
     Raises:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF":
-            return 8 + int.from_bytes(head[4:8], "little")
-        file.seek(0)
-        if head[:4] == _EBML:
-            return _matroska_bytes(file)
-        if head[4:8] in _MP4_BOXES:
-            return _mp4_bytes(file, path.stat().st_size)
+        announced = _announced_bytes(file, path.stat().st_size)
+    num_missing = (announced or 0) - path.stat().st_size
+    return num_missing if num_missing > _SLACK_BYTES else 0
+
+
+def _announced_bytes(file: BinaryIO, file_bytes: int) -> int | None:
+    head = file.read(12)
+    file.seek(0)
+    if head[:4] == b"RIFF":
+        return 8 + int.from_bytes(head[4:8], "little")
+    if head[:4] == _EBML:
+        return _matroska_bytes(file)
+    if head[4:8] in _MP4_BOXES:
+        return _mp4_bytes(file, file_bytes)
     return None
 
 

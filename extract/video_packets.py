@@ -18,7 +18,14 @@ class VideoPackets:
     B-frames (old XviD) and after dropped frames; slots are right in all of these (tests/extract).
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, *, keep_times: bool = False) -> None:
+        """Begin at the file's start.
+
+        Args:
+            container: An open file.
+            stream: Its stream of pictures.
+            keep_times: Whether to list all times, which takes memory with the video's length.
+        """
         self.seconds_per_tick = float(stream.time_base or 1)
         self.problem = ""
         """Why reading broke off, in one line; empty when the file simply ended."""
@@ -28,6 +35,9 @@ class VideoPackets:
         """Time of the first of them, in file order."""
         self.last_ticks: int | None = None
         """Greatest time of any of them."""
+        self.times: list[int] = []
+        """The times of all of them if asked for, in file order."""
+        self._keep_times = keep_times
         self.uses_slots = container.format.name == "avi"
         self._demuxed = container.demux(stream)
 
@@ -57,3 +67,5 @@ class VideoPackets:
         if ticks is not None:
             self.first_ticks = ticks if self.first_ticks is None else self.first_ticks
             self.last_ticks = ticks if self.last_ticks is None else max(self.last_ticks, ticks)
+            if self._keep_times:
+                self.times.append(ticks)

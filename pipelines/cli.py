@@ -21,6 +21,9 @@ class OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        from scale_video.pipelines.console import show_logs
+
+        show_logs()
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):

@@ -1,5 +1,6 @@
 """What the commands show: tables and results on stdout, progress and notes on stderr, nothing that blinks in a log."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -94,3 +95,20 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     if not console.is_terminal:  # a file or a pipe has no width to fold to
         console = Console(highlight=False, width=200)
     console.print(table)
+
+
+class _Notes(logging.Handler):
+    """Shows what the stages log as notes, on whatever stderr is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        note(prefix + record.getMessage())
+
+
+def show_logs() -> None:
+    """Let the stages' logs reach the user; calling it again changes nothing."""
+    logger = logging.getLogger("scale_video")
+    if not any(isinstance(handler, _Notes) for handler in logger.handlers):
+        logger.addHandler(_Notes())
+        logger.setLevel(logging.INFO)

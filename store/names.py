@@ -7,6 +7,11 @@ from typing import Final
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
+def is_name(name: str) -> bool:
+    """Whether a view, a backbone or a column may be called so."""
+    return _NAME.fullmatch(name) is not None and name != "zarr.json"
+
+
 def check_name(name: str, *, what: str, reserved: Collection[str] = ()) -> None:
     """Refuse a name that is no plain folder name, or that the format uses for something else.
 
@@ -18,7 +23,7 @@ def check_name(name: str, *, what: str, reserved: Collection[str] = ()) -> None:
     Raises:
         ValueError: the name has other characters than ``a-z 0-9 . _ -``, begins with one of ``. _ -``, or is reserved.
     """
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{what} {name!r} must consist of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit")
-    if name == "zarr.json" or name in reserved:
+    if name in reserved or name == "zarr.json":
         raise ValueError(f"{what} cannot be called {name!r}, the format uses this name; choose another one")
+    if not is_name(name):
+        raise ValueError(f"{what} {name!r} must consist of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit")

@@ -46,7 +46,7 @@ def test_another_dimension(checkpoint):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(CheckpointError, match="no checkpoint at '.*none.ckpt'; run pre-training first"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint at '.*none.ckpt'; run pre-training first"):
         load_aggregator(tmp_path / "none.ckpt")
 
 
@@ -54,7 +54,7 @@ def test_no_file(tmp_path):
 def test_garbage(checkpoint, damage):
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
-    with pytest.raises(CheckpointError, match="'.*last.ckpt' cannot be read as a checkpoint .*; delete it") as error:
+    with pytest.raises(CheckpointError, match=r"'.*last\.ckpt' cannot be read as a checkpoint .*; delete it") as error:
         load_aggregator(checkpoint)
     assert "\n" not in str(error.value)
 
@@ -78,7 +78,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, save):
 @pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2]])
 def test_somebody_elses_checkpoint(tmp_path, content):
     torch.save(content, tmp_path / "other.ckpt")
-    with pytest.raises(CheckpointError, match="'.*other.ckpt' is no checkpoint of scale-video"):
+    with pytest.raises(CheckpointError, match=r"'.*other\.ckpt' is no checkpoint of scale-video"):
         load_record(tmp_path / "other.ckpt")
 
 

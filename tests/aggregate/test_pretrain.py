@@ -204,7 +204,7 @@ def test_checkpoint_interval_must_be_positive(run):
 
 
 def test_bad_provenance_is_refused_before_training(run):
-    with pytest.raises(ValueError, match="provenance.digest must be str, .*, got bytes"):
+    with pytest.raises(ValueError, match=r"provenance\.digest must be str, .*, got bytes"):
         run(provenance={"digest": b"ab"})
 
 
@@ -230,7 +230,7 @@ def test_lightnings_log_level_is_put_back(run):
 
 
 def order_features(num_videos: int, seed: int) -> tuple[ClipFeatures, np.ndarray]:
-    """Videos whose class is an ordered pair of the contents of their halves; their raw mean tells the pair's order not."""
+    """Videos whose class is an ordered pair of the contents of their halves; the raw mean does not tell the order."""
     rng = np.random.default_rng(seed)
     contents = np.eye(3, 8) * 3
     pairs = np.array([(a, b) for a in range(3) for b in range(3) if a != b])
