@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from scale_video.aggregate.set_transformer import SetTransformer
 
 _STEPS_PER_CHECK: Final = 50
 """Looking at a loss waits for the device, so it is not done at every step."""
+_PATIENCE_EPOCHS: Final = 3
+"""A healthy task may stay at chance for a while before it takes off."""
 
 _logger = logging.getLogger(__name__)
 
@@ -63,7 +66,7 @@ class SetPretraining(LightningModule):
         weights = {"masked_clip": config.masked_clip_weight, "set": config.set_weight}
         self._weights = {task: weight for task, weight in weights.items() if weight > 0}
         self._watch = EpochWatch()
-        self._warned: set[str] = set()
+        self._epochs_at_chance = Counter[str]()
 
     def contrasts(self, batch: ClipSetBatch) -> dict[str, Contrast]:
         """Loss and accuracy of each task whose weight is not 0."""
@@ -108,7 +111,7 @@ class SetPretraining(LightningModule):
         self.log_dict({"loss": loss, **means, "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]})
         warmup_steps = self.record.config.warmup_fraction * float(self.trainer.estimated_stepping_batches)
         if self.global_step - self._watch.num_steps >= warmup_steps:
-            self._warn_if_at_chance()
+            self._warn_of_collapse()
         self._watch = EpochWatch()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -136,16 +139,17 @@ class SetPretraining(LightningModule):
                 f"({self.record.config.warmup_fraction}), and start anew or from the last checkpoint"
             )
 
-    def _warn_if_at_chance(self) -> None:
-        for task in set(self._watch.at_chance()) - self._warned:
-            self._warned.add(task)
-            _logger.warning(
-                "task '%s' does no better than chance in epoch %d, after the warm-up: its outputs may have collapsed; "
-                "if this stays so, change learning_rate (%g), or look at the features",
-                task,
-                self.current_epoch,
-                self.record.config.learning_rate,
-            )
+    def _warn_of_collapse(self) -> None:
+        self._epochs_at_chance = Counter({task: self._epochs_at_chance[task] + 1 for task in self._watch.at_chance()})
+        for task, num_epochs in self._epochs_at_chance.items():
+            if num_epochs == _PATIENCE_EPOCHS:
+                _logger.warning(
+                    "task '%s' has done no better than chance for %d epochs after the warm-up: its outputs may have "
+                    "collapsed; if this stays so, change learning_rate (%g), or look at the features",
+                    task,
+                    num_epochs,
+                    self.record.config.learning_rate,
+                )
 
 
 def weight_decay_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:

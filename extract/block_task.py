@@ -95,7 +95,9 @@ def extract_block(task: ExtractionTask, index: int) -> BlockReport:
         clip_shape=(attributes["num_frames"], attributes["frame_size"], attributes["frame_size"], 3),
         block_shape=(*planned.shape, attributes["feature_dim"]),
     )
-    status, errors, decode_seconds = [], [], 0.0
+    status: list[VideoStatus] = []
+    errors: list[str] = []
+    decode_seconds = 0.0
     paths = store.column("path", rows)
     for video, (path, probe) in enumerate(zip(paths, store.probes(rows), strict=True)):
         clips_of_video = np.flatnonzero(planned[video])

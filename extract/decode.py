@@ -1,28 +1,21 @@
 """From a video file to the pixels of its clips, in one pass over the file.
 
 Measured against its peers (benchmarks/bench_decode.py): one forward pass in which only needed frames are converted to
-RGB, each once, of which each clip takes a crop without copying and one uint8 resize. Memory holds the clips and one
-frame, however long the video.
-
-Colours: swscale's conversion with the matrix that the stream names (BT.709, BT.601, BT.2020 ...), BT.601 where it
-names none, and its limited or full range; the transfer curve is left alone. Pixels count as square.
+RGB, each once, of which each clip takes a crop without copying and one uint8 resize. Memory holds the clips and two
+frames, however long the video.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from scale_video.extract.orientation import Orientation, orientation_of
+from scale_video.extract.clip_pixels import ClipPainter
 from scale_video.extract.sample_frames import TOLERANCE_SECONDS, PendingSamples, sample_times
 from scale_video.extract.shown_frames import ShownFrame, ShownFrames
 from scale_video.extract.truncation import bytes_cut_off
-from scale_video.extract.video_file import LIBAV_ERRORS, VideoFileError, open_video, reason
+from scale_video.extract.video_file import VideoFileError, open_video
 from scale_video.extract.video_packets import VideoPackets
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.video_probe import VideoStatus
@@ -77,32 +70,30 @@ def decode_clips(
         ValueError: arrays of other shapes, no planned clip, sizes below 1, a box or span without extent.
     """
     _check(coordinates, valid, num_frames=num_frames, frame_size=frame_size)
-    painter = _ClipPainter(coordinates, num_frames=num_frames, frame_size=frame_size)
+    painter = ClipPainter(coordinates, num_frames=num_frames, frame_size=frame_size)
     pending = PendingSamples(sample_times(coordinates, num_frames=num_frames), planned=valid)
     try:
         with open_video(path) as (container, stream):
             frames = ShownFrames(VideoPackets(container, stream), stream)
             _fill(painter, pending, frames, duration_seconds=duration_seconds)
-        num_cut_off = bytes_cut_off(path)
+        num_bytes_cut_off = bytes_cut_off(path)
     except VideoFileError as error:
         return DecodedClips(np.zeros_like(painter.frames), np.zeros_like(valid), error.status, str(error))
     had = valid & ~pending.lost
     painter.frames[~had] = 0  # clips that were lost half-way
-    num_lost = np.count_nonzero(pending.lost)
-    if num_lost:
+    status, why = VideoStatus.OK, ""
+    if pending.lost.any():
         status = VideoStatus.PARTIAL if had.any() else VideoStatus.CORRUPT
-        why = frames.problem or f"it ends at {frames.read_seconds:.2f} of {duration_seconds:.2f} s"
-        return DecodedClips(
-            painter.frames, had, status, f"{num_lost} of {np.count_nonzero(valid)} clips cannot be decoded: {why}"
-        )
-    if num_cut_off:
-        why = f"is cut short: {num_cut_off} bytes fewer than its header announces"
-        return DecodedClips(painter.frames, had, VideoStatus.PARTIAL, why)
-    padded = coordinates[valid, Coordinate.END].max() > duration_seconds - TOLERANCE_SECONDS
-    return DecodedClips(painter.frames, had, VideoStatus.PADDED if padded else VideoStatus.OK)
+        cause = frames.problem or f"it ends at {frames.read_seconds:.2f} of {duration_seconds:.2f} s"
+        why = f"{np.count_nonzero(pending.lost)} of {np.count_nonzero(valid)} clips cannot be decoded: {cause}"
+    elif num_bytes_cut_off:
+        status, why = VideoStatus.PARTIAL, f"is {num_bytes_cut_off} bytes shorter than its header says"
+    elif coordinates[valid, Coordinate.END].max() > duration_seconds - TOLERANCE_SECONDS:
+        status = VideoStatus.PADDED
+    return DecodedClips(painter.frames, had, status, why)
 
 
-def _fill(painter: "_ClipPainter", pending: PendingSamples, frames: ShownFrames, *, duration_seconds: float) -> None:
+def _fill(painter: ClipPainter, pending: PendingSamples, frames: ShownFrames, *, duration_seconds: float) -> None:
     """One pass over the frames, up to the one after the last that is needed."""
     shown: ShownFrame | None = None
     for following in frames:
@@ -117,61 +108,6 @@ def _fill(painter: "_ClipPainter", pending: PendingSamples, frames: ShownFrames,
     samples = pending.take(shown, until=np.inf, gap=frames.ends_in_gap or ends_early)
     if shown is not None and len(samples):
         painter.paint(shown.picture, samples)
-
-
-class _ClipPainter:
-    """Turns decoded frames into the pixels of clips."""
-
-    def __init__(self, coordinates: NDArray[np.float32], *, num_frames: int, frame_size: int) -> None:
-        self.frames = np.zeros((len(coordinates), num_frames, frame_size, frame_size, 3), np.uint8)
-        self._coordinates = coordinates.astype(np.float64)
-        self._to_rgb = VideoReformatter()  # one for all frames: it keeps the tables of the conversion
-        self._orientation: Orientation | None = None
-
-    def paint(self, picture: VideoFrame, samples: NDArray[np.int64]) -> None:
-        """Write one frame into all samples (flat indices into K, T) that want it.
-
-        Raises:
-            VideoFileError: its pixel format cannot be converted.
-        """
-        rgb = self._upright_rgb(picture)
-        num_frames, frame_size = self.frames.shape[1:3]
-        painted: dict[int, NDArray[np.uint8]] = {}
-        for clip, position in zip(*(index.tolist() for index in np.divmod(samples, num_frames)), strict=True):
-            if clip not in painted:
-                painted[clip] = _resize(_crop(rgb, self._coordinates[clip]), frame_size)
-                if self._coordinates[clip, Coordinate.FLIP] == 1:
-                    painted[clip] = painted[clip][:, ::-1]
-            self.frames[clip, position] = painted[clip]
-
-    def _upright_rgb(self, picture: VideoFrame) -> NDArray[np.uint8]:
-        if self._orientation is None:
-            self._orientation = orientation_of(picture)
-        try:
-            rgb = self._to_rgb.reformat(picture, format="rgb24", threads=1).to_ndarray()
-        except LIBAV_ERRORS as error:
-            raise VideoFileError(VideoStatus.CORRUPT, f"cannot be converted to RGB: {reason(error)}") from None
-        return self._orientation.upright(rgb)
-
-
-def _crop(rgb: NDArray[np.uint8], coordinates: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """A view of the clip's box, its edges rounded to whole pixels, at least one pixel wide and high."""
-    height, width = rgb.shape[:2]
-    top, bottom = _edges(coordinates[Coordinate.TOP], coordinates[Coordinate.BOTTOM], height)
-    left, right = _edges(coordinates[Coordinate.LEFT], coordinates[Coordinate.RIGHT], width)
-    return rgb[top:bottom, left:right]
-
-
-def _edges(low: float, high: float, num_pixels: int) -> tuple[int, int]:
-    first = min(max(round(low * num_pixels), 0), num_pixels - 1)
-    return first, min(max(round(high * num_pixels), first + 1), num_pixels)
-
-
-def _resize(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Bilinear with antialiasing, in integers (the same bits whatever the number of threads), to (size, size, 3)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(rgb))[None].permute(0, 3, 1, 2)  # (1, 3, H, W), channels last
-    resized = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
 
 
 def _check(coordinates: NDArray[np.float32], valid: NDArray[np.bool_], *, num_frames: int, frame_size: int) -> None:

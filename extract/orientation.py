@@ -38,7 +38,7 @@ def orientation_of(picture: VideoFrame) -> Orientation:
     a = d = cos t, b = -c = sin t. Turns that are no multiple of 90 degrees go to the nearest one.
     """
     try:
-        matrix = picture.side_data.get(Type.DISPLAYMATRIX)
+        matrix = picture.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # the stub says str
     except ValueError:  # beside it lies a kind of data that this PyAV has no name for; this way mirroring is missed
         return Orientation(90 * (round(-picture.rotation / 90) % 4))
     if matrix is None:

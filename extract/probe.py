@@ -68,7 +68,7 @@ def _probe_readable(path: Path, digest: int) -> VideoProbe:
             pass
         # Pictures before the first decodable one are not shown; of two at one time only one is seen.
         times = sorted({t for t in packets.times if frames.start_ticks is not None and t >= frames.start_ticks})
-        num_frames = len(times) or packets.num_shown
+        num_frames = len(times) or max(1, packets.num_shown)
         seconds = (times[-1] - times[0]) * packets.seconds_per_tick if times else 0.0
         rate = (num_frames - 1) / seconds if seconds > 0 else frames.nominal_rate
         intervals = [later - earlier for earlier, later in pairwise(times)]

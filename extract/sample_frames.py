@@ -73,4 +73,5 @@ class PendingSamples:
             self.lost[clips] = True
         elif gap:
             self.lost[clips[reach > frame.seconds + 2 * TOLERANCE_SECONDS]] = True
-        return taken[~self.lost[clips]]
+        answered: NDArray[np.int64] = taken[~self.lost[clips]]
+        return answered

@@ -4,8 +4,12 @@ Cut AVI and Matroska files open and play to where they end, without an error. Th
 though, as do the boxes of an MP4. Formats that are meant to be cut anywhere (mpeg-ts, raw streams) tell nothing.
 """
 
+from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO
+
+from scale_video.extract.video_file import VideoFileError, reason
+from scale_video.store.video_probe import VideoStatus
 
 _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"sidx", b"styp"})
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
@@ -19,17 +23,20 @@ def bytes_cut_off(path: Path) -> int:
     """By how many bytes a file is shorter than its header says; 0 where it is whole, or the header does not tell.
 
     Raises:
-        OSError: the file cannot be read.
+        VideoFileError: the file cannot be read (any more).
     """
-    with path.open("rb") as file:
-        announced = _announced_bytes(file, path.stat().st_size)
-    num_missing = (announced or 0) - path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            num_bytes = file.seek(0, SEEK_END)
+            num_missing = (_announced_bytes(file, num_bytes) or 0) - num_bytes
+    except OSError as error:
+        raise VideoFileError(VideoStatus.MISSING, f"cannot be read: {reason(error)}") from None
     return num_missing if num_missing > _SLACK_BYTES else 0
 
 
 def _announced_bytes(file: BinaryIO, file_bytes: int) -> int | None:
-    head = file.read(12)
     file.seek(0)
+    head = file.read(8)
     if head[:4] == b"RIFF":
         return 8 + int.from_bytes(head[4:8], "little")
     if head[:4] == _EBML:

@@ -77,7 +77,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         stream = _first_video(container)
         stream.thread_count = 1
-        stream.codec_context.thread_type = "NONE"  # type: ignore[assignment]  # PyAV takes the name
+        stream.codec_context.thread_type = "NONE"
         yield container, stream
 
 

@@ -58,6 +58,9 @@ class AreaCrop:
             )
 
 
+Crop = ShortSideCrop | AreaCrop
+
+
 @dataclass(frozen=True, slots=True)
 class RandomView:
     """Random clips: for pre-training, and for the training side of the probes."""
@@ -70,7 +73,7 @@ class RandomView:
     nominal_size: int = 224
     """Pixels of a square frame, for a backbone that takes any size."""
     flip_probability: float = 0.5
-    crop: ShortSideCrop | AreaCrop = ShortSideCrop()
+    crop: Crop = ShortSideCrop()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -135,17 +138,16 @@ def view_from_parameters(parameters: Mapping[str, Any]) -> View:
     Raises:
         ValueError: an unknown kind, or a parameter too many or too few.
     """
-    view = _from_parameters(parameters, kinds=(RandomView, GridView), what="view")
-    assert isinstance(view, RandomView | GridView)
+    view: View = _from_parameters(parameters, kinds=(RandomView, GridView), what="view")
     return view
 
 
-def _from_parameters(parameters: Mapping[str, Any], *, kinds: tuple[type, ...], what: str) -> Any:
+def _from_parameters(parameters: Mapping[str, Any], *, kinds: tuple[type[View | Crop], ...], what: str) -> Any:
     values = dict(parameters)
     kind = values.pop("kind", None)
-    cls = next((cls for cls in kinds if cls.kind == kind), None)  # type: ignore[attr-defined]
+    cls = next((cls for cls in kinds if cls.kind == kind), None)
     if cls is None:
-        known = ", ".join(cls.kind for cls in kinds)  # type: ignore[attr-defined]
+        known = ", ".join(cls.kind for cls in kinds)
         raise ValueError(f"unknown kind of {what} {kind!r}; this release knows: {known}")
     expected = {field.name for field in fields(cls)}
     if values.keys() != expected:

@@ -8,13 +8,13 @@ from pathlib import Path
 from time import perf_counter
 
 from scale_video.evaluate.result import EvaluationRecord, read_results
-from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
-from scale_video.pipelines.console import note, ticking
+from scale_video.pipelines.console import note
 from scale_video.pipelines.evaluation import run_evaluation
 from scale_video.pipelines.extraction import ExtractionRequest, run_extract, within_budget
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, results_path, run_dir
 from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.pipelines.provenance import versions
+from scale_video.pipelines.rendering import render
 from scale_video.store.read import FeatureStore
 
 BACKBONE = "motion3d"
@@ -66,7 +66,13 @@ def run_demo(request: DemoRequest) -> DemoResult:
     records: list[EvaluationRecord] = []
     for experiment in experiments:
         note(f"== {experiment.experiment} on {experiment.dataset}")
-        _render(root, request, variant=experiment.dataset)
+        render(
+            experiment.dataset,
+            root / "data" / experiment.dataset,
+            num_workers=request.num_workers,
+            seed=request.data_seed,
+            num_videos=request.num_videos,
+        )
         _extract(root, request, variant=experiment.dataset)
         run_pretraining(experiment)
         protocols = PROTOCOLS if experiment is experiments[0] else ("knn",)
@@ -85,25 +91,6 @@ def _experiment(root: Path, request: DemoRequest, *, variant: str) -> Experiment
         runs=root / "runs",
         collected_in="demo",
     )
-
-
-def demo_parameters(variant: str, *, seed: int, num_videos: tuple[int, int] | None) -> DemoParameters:
-    """What is rendered for a variant."""
-    parameters = DemoParameters(variant=variant, seed=seed)
-    if num_videos is not None:
-        parameters = replace(parameters, num_train=num_videos[0], num_test=num_videos[1])
-    return parameters
-
-
-def _render(root: Path, request: DemoRequest, *, variant: str) -> None:
-    parameters = demo_parameters(variant, seed=request.data_seed, num_videos=request.num_videos)
-    with ticking(f"rendering {variant}", parameters.num_train + parameters.num_test) as ticker:
-        render_demo(
-            root / "data" / variant,
-            parameters,
-            num_workers=request.num_workers,
-            progress=lambda done, total: ticker.update(done),
-        )
 
 
 def _extract(root: Path, request: DemoRequest, *, variant: str) -> None:

@@ -11,6 +11,7 @@ from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.registry import BackboneRequest, load_backbone, parse_backbone
 from scale_video.extract.block_task import ExtractionTask
 from scale_video.extract.cluster import dask_client
+from scale_video.extract.datasets.edit_script import VARIANTS
 from scale_video.extract.datasets.registry import list_dataset
 from scale_video.extract.draw_plan import ProbedVideos, draw_view
 from scale_video.extract.job import ExtractionReport, JobProgress, missing_blocks, run_extraction
@@ -19,6 +20,7 @@ from scale_video.extract.views import View, view_parameters
 from scale_video.pipelines.console import note, ticking
 from scale_video.pipelines.preset import load_preset
 from scale_video.pipelines.provenance import git_revision, versions
+from scale_video.pipelines.rendering import render
 from scale_video.store.create import add_backbone, add_view
 from scale_video.store.digests import videos_digest
 from scale_video.store.errors import PlanMismatchError, StoreNotFoundError
@@ -121,6 +123,8 @@ def _views(request: ExtractionRequest) -> dict[str, View]:
 def _list_videos(request: ExtractionRequest) -> VideoTable:
     if request.data_root is None:
         raise ValueError(f"data set {request.dataset!r} needs the folder of its videos; name it by --data (DATA=)")
+    if request.dataset in VARIANTS and not request.data_root.expanduser().exists():
+        render(request.dataset, request.data_root.expanduser(), num_workers=request.num_workers)
     return list_dataset(request.dataset, request.data_root, split_lists=request.split_lists)
 
 

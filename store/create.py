@@ -1,39 +1,45 @@
 """Creating a store: one creator writes the whole hierarchy, views and backbones in place, before any block."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
 import zarr
-from zarr.errors import GroupNotFoundError
 
+from scale_video.store.canonical_json import canonical_json
 from scale_video.store.clip_plan import COORDINATE_NAMES, ClipPlan
-from scale_video.store.digests import plan_digest, videos_digest
+from scale_video.store.digests import plan_digest, probes_digest, videos_digest
 from scale_video.store.errors import PlanMismatchError, StoreError
 from scale_video.store.location import StoreLocation
+from scale_video.store.members import quiet_zarr, require_digest
+from scale_video.store.names import check_name
 from scale_video.store.read import FeatureStore
 from scale_video.store.schema import (
     BLOCK_ARRAYS,
-    CLIP,
     COMMIT,
+    COORDINATE,
     FORMAT_NAME,
     FORMAT_VERSION,
+    LABEL,
+    PLAN_ARRAYS,
     PROBE_ARRAYS,
-    SPLIT_FLAGS,
+    RESERVED_IN_VIEW,
+    SPLIT,
     TEXT,
-    VIDEO,
     VIDEOS,
-    ArrayLayout,
     create_array,
+    plan_chunk_rows,
     write_column,
 )
 from scale_video.store.video_probe import VideoProbe
 from scale_video.store.video_table import VideoTable
 
-MAX_BLOCK_SIZE = 64
-MIN_BLOCKS = 32
+MAX_BLOCK_SIZE: Final = 64
+MIN_BLOCKS: Final = 32
+
+_UNFINISHED_ROOT: Final = re.compile(r"zarr\.[0-9a-f]{32}\.partial")
+"""What a creator leaves that is killed while it writes its very first file."""
 
 
 def default_block_size(num_videos: int) -> int:
@@ -68,34 +74,38 @@ def create_store(
 
     Raises:
         StoreError: something else, or a finished store, is already there.
-        ValueError: numbers of videos, probes and plans disagree, or block_size < 1.
+        ValueError: numbers of videos, probes and plans disagree, two plans are of one view, block_size < 1, or the
+            attributes are no JSON values or have a name that the format uses.
     """
     block_size = default_block_size(videos.num_videos) if block_size is None else block_size
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
     if len(probes) != videos.num_videos:
         raise ValueError(f"{len(probes)} probes for {videos.num_videos} videos")
-    location = StoreLocation.of(url)
-    _clear_interrupted_creation(location)
+    for number, plan in enumerate(plans):
+        _check_length(plan, num_videos=videos.num_videos)
+        if plan.view in (other.view for other in plans[:number]):
+            raise ValueError(f"two plans are of view {plan.view!r}; a store holds one of each")
+    columns = {name: [getattr(probe, name.removeprefix("probe_")) for probe in probes] for name in PROBE_ARRAYS}
     digest = videos_digest(videos)
-    root = zarr.create_group(
-        location.url,
-        zarr_format=3,
-        attributes={
-            "format": FORMAT_NAME,
-            "format_version": FORMAT_VERSION,
-            **attributes,
-            "videos_digest": digest,
-            "num_videos": videos.num_videos,
-            "block_size": block_size,
-            "created": False,
-        },
-    )
-    _write_videos(root, videos, probes)
+    ours = {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "videos_digest": digest,
+        "probes_digest": probes_digest(columns),
+        "num_videos": videos.num_videos,
+        "block_size": block_size,
+        "created": False,
+    }
+    _check_attributes(attributes, reserved=ours)
+    location = StoreLocation.of(url)
+    _make_room(location)
+    root = zarr.create_group(location.url, zarr_format=3, attributes={**ours, **attributes})
+    _write_videos(root, videos, columns)
     for plan in plans:
-        _write_view(root, plan, video_ids=videos.ids, videos_digest=digest, block_size=block_size)
-    root.attrs["created"] = True
-    consolidate(location.url)
+        _write_view(root, plan, location=location, video_ids=videos.ids, videos_digest=digest, block_size=block_size)
+    _finish(root, location)
+    consolidate(url)
 
 
 def add_view(url: str | Path, plan: ClipPlan) -> None:
@@ -103,19 +113,26 @@ def add_view(url: str | Path, plan: ClipPlan) -> None:
 
     Raises:
         PlanMismatchError: the view exists with another plan. The same plan again is no error.
+        ValueError: the plan has another number of videos than the store.
     """
-    store = FeatureStore.open(url)
-    digest = str(store.attributes["videos_digest"])
-    if plan.view in store.views():
-        if store.plan_digest(plan.view) != plan_digest(plan, videos=digest):
-            raise PlanMismatchError(
-                f"store {str(url)!r} already has a view {plan.view!r} with other parameters or another seed; "
-                "choose another store or another name for the view"
-            )
-        return
-    ids = store.videos.ids
-    _write_view(_open_root(store), plan, video_ids=ids, videos_digest=digest, block_size=store.block_size)
-    consolidate(url)
+    store = FeatureStore.open(url, writable=True)
+    _check_length(plan, num_videos=store.num_videos)
+    digest = require_digest(store.root, "videos_digest")
+    if plan.view not in store.views():
+        _write_view(
+            store.root,
+            plan,
+            location=store.location,
+            video_ids=store.ids,
+            videos_digest=digest,
+            block_size=store.block_size,
+        )
+    elif store.plan_digest(plan.view) != plan_digest(plan, videos=digest):
+        raise PlanMismatchError(
+            f"store {str(url)!r} already has a view {plan.view!r} with other parameters or another seed; "
+            "choose another store or another name for the view"
+        )
+    consolidate(url)  # in any case: a creator that was killed just before it leaves the view hidden
 
 
 def add_backbone(
@@ -126,7 +143,7 @@ def add_backbone(
     Args:
         url: a finished store.
         view: name of an existing view.
-        name: name of the backbone's group, ``[a-z0-9._-]+``.
+        name: name of the backbone's group: a-z, 0-9, ``.``, ``_`` and ``-``, a letter or digit first.
         feature_dim: length of a feature, D.
         weights_digest: identity of the weights, hexadecimal.
         attributes: JSON values that describe the backbone (source, preprocessing, layer, licence …).
@@ -135,100 +152,126 @@ def add_backbone(
         MissingArrayError: there is no such view.
         PlanMismatchError: a backbone of this name exists whose weights, preprocessing or dimension differ. The same
             backbone again is no error.
+        ValueError: the name cannot be a folder, feature_dim < 1, or the attributes are no JSON values or have a name
+            that the format uses.
     """
-    store = FeatureStore.open(url)
-    wanted = {**attributes, "feature_dim": feature_dim, "weights_digest": weights_digest}
-    if name in store.backbones(view):
+    check_name(name, what="backbone", reserved=RESERVED_IN_VIEW)
+    if feature_dim < 1:
+        raise ValueError(f"feature_dim must be at least 1, got {feature_dim}")
+    ours = {"feature_dim": feature_dim, "weights_digest": weights_digest, "created": False}
+    _check_attributes(attributes, reserved=ours)
+    store = FeatureStore.open(url, writable=True)
+    if name not in store.backbones(view):
+        _write_backbone(store, view=view, name=name, feature_dim=feature_dim, attributes={**ours, **attributes})
+    else:
         existing = store.backbone_attributes(view, name)
-        differing = sorted(key for key, value in wanted.items() if existing.get(key) != value)
+        wanted = {**attributes, "feature_dim": feature_dim, "weights_digest": weights_digest}
+        differing = sorted(key for key, value in wanted.items() if not _equal(existing.get(key), value))
         if differing:
             raise PlanMismatchError(
                 f"store {str(url)!r} already has features {view}/{name!r} that differ in {', '.join(differing)}; "
                 "give this backbone another name with @name, or make a new store"
             )
-        return
-    plan = store.plan_arrays(view)
-    parent = _open_root(store).require_group(view)
-    lengths = dict(zip(CLIP, plan["valid"].shape, strict=True)) | {"feature": feature_dim}
-    group = parent.create_group(name, overwrite=True, attributes={**wanted, "created": False})
-    for array, layout in BLOCK_ARRAYS.items():
-        shape = tuple(lengths[dimension] for dimension in layout.dimensions)
-        create_array(group, array, layout, shape=shape, chunks=(store.block_size, *shape[1:]))
-    create_array(group, "commit", COMMIT, shape=(store.num_blocks,), chunks=(1,))
-    write_column(group, "video", TEXT, store.column("id"))
-    group.attrs["created"] = True
-    consolidate(url)
+    consolidate(url)  # in any case: a creator that was killed just before it leaves the backbone hidden
 
 
 def consolidate(url: str | Path) -> None:
     """Copy all metadata into the root, so that a remote reader needs one request; blocks never change metadata."""
-    with warnings.catch_warnings():
-        # Zarr reminds that consolidation is not part of the v3 core; every reader here opens without it as well.
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(StoreLocation.of(url).url, zarr_format=3)
+    location = StoreLocation.of(url)
+    with quiet_zarr():
+        zarr.consolidate_metadata(location.url, zarr_format=3)
+    location.flush("zarr.json")
 
 
-def _clear_interrupted_creation(location: StoreLocation) -> None:
-    """Make room for a new store, deleting nothing but the remains of one of ours."""
-    try:
-        root = zarr.open_group(location.url, mode="r", zarr_format=3, use_consolidated=False)
-    except (FileNotFoundError, GroupNotFoundError):
-        if location.file_system.exists(location.root) and location.file_system.ls(location.root):
-            raise StoreError(
-                f"{location.url!r} is not empty and holds no feature store; choose another place"
-            ) from None
+def _check_length(plan: ClipPlan, *, num_videos: int) -> None:
+    if plan.num_videos != num_videos:
+        raise ValueError(f"view {plan.view!r} plans {plan.num_videos} videos, the store has {num_videos}")
+
+
+def _check_attributes(attributes: Mapping[str, Any], *, reserved: Collection[str]) -> None:
+    canonical_json(attributes, what="attributes")
+    taken = sorted(set(attributes) & set(reserved))
+    if taken:
+        raise ValueError(f"attributes cannot hold {', '.join(taken)}: the format uses these names")
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are one in JSON, where a tuple is a list and 2.0 is 2."""
+    return canonical_json({"": one}, what="attributes") == canonical_json({"": other}, what="attributes")
+
+
+def _make_room(location: StoreLocation) -> None:
+    """Make way for a new store, deleting nothing but the remains of one of ours."""
+    if all(_UNFINISHED_ROOT.fullmatch(name) for name in location.entries()):
         return
-    if root.attrs.get("format") != FORMAT_NAME:
-        raise StoreError(f"{location.url!r} holds a Zarr group that is no feature store; choose another place")
-    if root.attrs.get("created"):
-        raise StoreError(f"{location.url!r} already holds a finished store")
-    location.file_system.rm(location.root, recursive=True)
+    elsewhere = "choose another place"
+    try:
+        attributes = location.open_group("r").attrs
+    except StoreError:
+        raise StoreError(f"{location.url!r} is not empty and holds no feature store; {elsewhere}") from None
+    if attributes.get("format") != FORMAT_NAME:
+        raise StoreError(f"{location.url!r} holds a Zarr group that is no feature store; {elsewhere}")
+    if attributes.get("format_version") != FORMAT_VERSION:
+        raise StoreError(
+            f"{location.url!r} holds a store of format version {attributes.get('format_version')}; {elsewhere}"
+        )
+    if attributes.get("created") is not False:
+        raise StoreError(f"{location.url!r} already holds a finished store; {elsewhere}, or delete it")
+    location.remove()
 
 
-def _open_root(store: FeatureStore) -> zarr.Group:
-    return zarr.open_group(store.location.url, mode="r+", zarr_format=3, use_consolidated=False)
-
-
-def _write_videos(root: zarr.Group, videos: VideoTable, probes: Sequence[VideoProbe]) -> None:
+def _write_videos(root: zarr.Group, videos: VideoTable, probe_columns: Mapping[str, Sequence[Any]]) -> None:
     group = root.create_group(VIDEOS, attributes={"class_names": {k: list(v) for k, v in videos.class_names.items()}})
-    for name, values in (("id", videos.ids), ("path", videos.paths), ("group", videos.groups)):
-        write_column(group, name, TEXT, values)
-    write_column(group, "video", TEXT, videos.ids)
+    for name, texts in (("id", videos.ids), ("path", videos.paths), ("group", videos.groups), ("video", videos.ids)):
+        write_column(group, name, TEXT, texts)
     for name, label in videos.labels.items():
-        write_column(group, name, ArrayLayout("int32", VIDEO, -1, {"long_name": "class, -1 = absent"}), label)
+        write_column(group, name, LABEL, label)
     for name, split in videos.splits.items():
-        write_column(group, f"split_{name}", ArrayLayout("uint8", VIDEO, 0, SPLIT_FLAGS), split)
-    for name, layout in PROBE_ARRAYS.items():
-        attribute = {"probe_status": "status", "probe_error": "error"}.get(name, name)
-        write_column(group, name, layout, [getattr(probe, attribute) for probe in probes])
+        write_column(group, f"split_{name}", SPLIT, split)
+    for name, values in probe_columns.items():
+        write_column(group, name, PROBE_ARRAYS[name], values)
 
 
 def _write_view(
-    root: zarr.Group, plan: ClipPlan, *, video_ids: tuple[str, ...], videos_digest: str, block_size: int
+    root: zarr.Group,
+    plan: ClipPlan,
+    *,
+    location: StoreLocation,
+    video_ids: tuple[str, ...],
+    videos_digest: str,
+    block_size: int,
 ) -> None:
-    if plan.num_videos != len(video_ids):
-        raise ValueError(f"view {plan.view!r} plans {plan.num_videos} videos, the store has {len(video_ids)}")
-    if plan.view == VIDEOS:
-        raise ValueError(f"a view cannot be called {VIDEOS!r}")
-    group = root.create_group(
-        plan.view,
-        overwrite=True,
-        attributes={
-            "parameters": dict(plan.parameters),
-            "plan_digest": plan_digest(plan, videos=videos_digest),
-            "created": False,
-        },
-    )
-    attributes = {"long_name": "box edges are fractions of the upright frame, start and end are seconds"}
-    layouts = {
-        "coordinates": ArrayLayout("float32", (*CLIP, "coordinate"), float("nan"), attributes),
-        "valid": ArrayLayout("bool", CLIP, False, {"long_name": "the clip is planned"}),
-        "planned": ArrayLayout("bool", VIDEO, False, {"long_name": "the view covers the video"}),
+    attributes = {
+        "parameters": dict(plan.parameters),
+        "plan_digest": plan_digest(plan, videos=videos_digest),
+        "num_clips": plan.num_clips,
+        "created": False,
     }
-    for name, layout in layouts.items():
-        values = getattr(plan, name)
-        create_array(group, name, layout, shape=values.shape, chunks=(block_size, *values.shape[1:]))[:] = values
+    group = root.create_group(plan.view, overwrite=True, attributes=attributes)
+    lengths = {"video": plan.num_videos, "clip": plan.num_clips, "coordinate": len(COORDINATE_NAMES)}
+    for name, layout in PLAN_ARRAYS.items():
+        array = create_array(group, name, layout, lengths=lengths, chunk_rows=plan_chunk_rows(block_size))
+        array[:] = getattr(plan, name)
     write_column(group, "video", TEXT, video_ids)
-    names = np.array(COORDINATE_NAMES, dtype=object)
-    write_column(group, "coordinate", ArrayLayout("string", ("coordinate",), "", {}), names)
+    write_column(group, "coordinate", COORDINATE, COORDINATE_NAMES)
+    _finish(group, location)
+
+
+def _write_backbone(
+    store: FeatureStore, *, view: str, name: str, feature_dim: int, attributes: Mapping[str, Any]
+) -> None:
+    group = store.view_group(view).create_group(name, overwrite=True, attributes=dict(attributes))
+    num_videos, num_clips = store.plan_arrays(view)["valid"].shape
+    lengths = {"video": num_videos, "clip": num_clips, "feature": feature_dim, "block": store.num_blocks}
+    for array, layout in BLOCK_ARRAYS.items():
+        create_array(group, array, layout, lengths=lengths, chunk_rows=store.block_size)
+    create_array(group, "commit", COMMIT, lengths=lengths, chunk_rows=1)
+    write_column(group, "video", TEXT, store.ids)
+    _finish(group, store.location)
+
+
+def _finish(group: zarr.Group, location: StoreLocation) -> None:
+    """Mark a group as finished, once all beneath it is on disk."""
+    location.flush_tree(group.path)
     group.attrs["created"] = True
+    location.flush(f"{group.path}/zarr.json".lstrip("/"))

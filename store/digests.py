@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scale_video.store.canonical_json import canonical_json
 from scale_video.store.clip_plan import ClipPlan
@@ -30,7 +31,7 @@ def videos_digest(table: VideoTable) -> str:
     return digest.hexdigest()
 
 
-def probes_digest(columns: Mapping[str, Sequence[Any]]) -> str:
+def probes_digest(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> str:
     """blake2b-16 of the columns that the probe filled, hexadecimal.
 
     Args:
@@ -70,7 +71,7 @@ def block_digest(block: FeatureBlock, *, plan: str) -> int:
     return mark or 1
 
 
-def _column(name: str, values: Sequence[Any], *, dtype: str) -> bytes:
+def _column(name: str, values: Sequence[Any] | NDArray[Any], *, dtype: str) -> bytes:
     """A named column: its name, the number of its values, and the values; no two columns have the same bytes."""
     header = _texts([name]) + struct.pack("<Q", len(values))
     if dtype == "string":

@@ -24,6 +24,14 @@ class PlanMismatchError(StoreError):
 class DamagedBlockError(StoreError):
     """A committed block's bytes are not those that were committed; the message names the block and the array."""
 
+    @classmethod
+    def at(cls, group: str, index: int, fault: str) -> "DamagedBlockError":
+        """The error for a fault in one block of ``group``, which is ``<view>/<backbone>``."""
+        return cls(
+            f"block {index} of {group}: {fault}; "
+            f"delete '{group}/commit/c.{index}' in the store and run `scale-video extract` again to have it redone"
+        )
+
 
 class IncompleteStoreError(StoreError):
     """Blocks are still uncommitted; the message says how many, and which command completes them."""

@@ -2,20 +2,19 @@
 
 import errno
 import os
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import fsspec
+import numpy as np
 import zarr
 from fsspec.implementations.local import LocalFileSystem
+from numpy.typing import NDArray
 from zarr.errors import BaseZarrError, GroupNotFoundError
 
 from scale_video.store.errors import StoreError, StoreNotFoundError
-
-_CHUNK: Final = re.compile(r"c\.(\d+)(?:\.0)*")
-"""Chunk files of arrays with one chunk along every dimension but the first: ``c.7.0.0`` is the chunk of block 7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +57,25 @@ class StoreLocation:
         try:
             return zarr.open_group(self.url, mode=mode, path=path, zarr_format=3, use_consolidated=False)
         except (FileNotFoundError, GroupNotFoundError):
-            raise StoreNotFoundError(f"there is no feature store at {self.url!r}; `scale-video extract` makes one") from None
+            raise StoreNotFoundError(
+                f"there is no feature store at {self.url!r}; `scale-video extract` makes one"
+            ) from None
         except (BaseZarrError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{self.url!r} holds no readable Zarr group ({error}); choose another place") from error
 
-    def chunk_sizes(self, array: str) -> dict[int, int]:
-        """Bytes of each existing chunk of an array, by its index along the first dimension.
+    def chunk_sizes(self, array: str, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Bytes of some chunks of an array, 0 for those that are absent.
 
-        Only for arrays with one chunk along every other dimension, which all arrays of a block are.
+        Args:
+            array: path of the array in the store.
+            keys: the chunks' paths in the array's folder.
         """
         folder = f"{self.root}/{array}"
         if self.is_local:
-            with os.scandir(folder) as entries:
-                return {int(match[1]): e.stat().st_size for e in entries if (match := _CHUNK.fullmatch(e.name))}
+            return np.array([_file_size(f"{folder}/{key}") for key in keys], dtype=np.int64)
         self.file_system.invalidate_cache()  # listings are cached, and other processes write
-        files = self.file_system.find(folder, maxdepth=1, detail=True)
-        return {
-            int(match[1]): info["size"] for path, info in files.items() if (match := _CHUNK.fullmatch(path.rsplit("/")[-1]))
-        }
+        found = self.file_system.find(folder, detail=True)
+        return np.array([found.get(f"{folder}/{key}", {"size": 0})["size"] for key in keys], dtype=np.int64)
 
     def entries(self) -> tuple[str, ...]:
         """Names of what lies directly in the store's folder; empty when there is no such folder."""
@@ -121,6 +121,13 @@ class StoreLocation:
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)
+
+
+def _file_size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - 15 000 of them are twice as fast without a Path each
+    except FileNotFoundError:
+        return 0
 
 
 def _fsync(path: Path) -> None:

@@ -26,7 +26,9 @@ def require_count(group: zarr.Group, key: str) -> int:
     """
     value = group.attrs.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise StoreError(f"attribute {key!r} of {group.store_path} must be a count, got {value!r}; the store is damaged")
+        raise StoreError(
+            f"attribute {key!r} of {group.store_path} must be a count, got {value!r}; the store is damaged"
+        )
     return value
 
 
@@ -38,7 +40,9 @@ def require_digest(group: zarr.Group, key: str) -> str:
     """
     value = group.attrs.get(key)
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
-        raise StoreError(f"attribute {key!r} of {group.store_path} must be a digest, got {value!r}; the store is damaged")
+        raise StoreError(
+            f"attribute {key!r} of {group.store_path} must be a digest, got {value!r}; the store is damaged"
+        )
     return value
 
 

@@ -26,4 +26,6 @@ def check_name(name: str, *, what: str, reserved: Collection[str] = ()) -> None:
     if name in reserved or name == "zarr.json":
         raise ValueError(f"{what} cannot be called {name!r}, the format uses this name; choose another one")
     if not is_name(name):
-        raise ValueError(f"{what} {name!r} must consist of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit")
+        raise ValueError(
+            f"{what} {name!r} must consist of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit"
+        )

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.errors import GroupNotFoundError
 
+from scale_video.store.array_rows import chunk_key, read_rows, take_rows
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.clip_plan import ClipPlan, Coordinate
 from scale_video.store.errors import (
+    DamagedBlockError,
     FormatVersionError,
     IncompleteStoreError,
     MissingArrayError,
@@ -21,15 +22,24 @@ from scale_video.store.errors import (
 )
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.location import StoreLocation
+from scale_video.store.members import (
+    attributes_of,
+    finished_group,
+    finished_groups,
+    readable,
+    require_array,
+    require_count,
+    require_digest,
+)
 from scale_video.store.schema import (
     BLOCK_ARRAYS,
     COMMIT,
     FORMAT_NAME,
     FORMAT_VERSION,
+    PLAN_ARRAYS,
     PROBE_ARRAYS,
     VIDEOS,
-    attributes_of,
-    require_array,
+    column_layout,
 )
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 from scale_video.store.video_table import VideoTable
@@ -46,58 +56,51 @@ class VideoOutcome:
 
 
 class FeatureStore:
-    """A finished store, opened for reading."""
+    """A finished store, opened for reading. Any number may read while blocks are being written."""
 
     def __init__(self, location: StoreLocation, root: zarr.Group) -> None:
         self.location = location
-        self._root = root
+        self.num_videos = require_count(root, "num_videos")
+        """Rows, N."""
+        self.block_size = require_count(root, "block_size")
+        """Videos in a block."""
+        self.attributes: Mapping[str, Any] = attributes_of(root)
+        """The root's attributes."""
+        self.root = root
+        """The root group; the creator adds views to it."""
         self._arrays: dict[tuple[str, str], dict[str, zarr.Array[Any]]] = {}
 
     @classmethod
-    def open(cls, url: str | Path) -> "FeatureStore":
+    def open(cls, url: str | Path, *, writable: bool = False) -> "FeatureStore":
         """Open a store by path or fsspec URL.
+
+        Args:
+            url: the path or URL.
+            writable: open groups and arrays for the creator's and the writers' use.
 
         Raises:
             StoreNotFoundError: nothing is there, something else is, or its creation never finished.
-            FormatVersionError: it was written in a newer format.
+            FormatVersionError: it was written in another format version.
+            StoreError: its metadata cannot be read.
         """
         location = StoreLocation.of(url)
-        try:
-            # A stale consolidation hides groups that were added since.
-            root = zarr.open_group(location.url, mode="r", zarr_format=3, use_consolidated=False)
-        except (FileNotFoundError, GroupNotFoundError):
+        root = location.open_group("r+" if writable else "r")
+        if root.attrs.get("format") != FORMAT_NAME:
             raise StoreNotFoundError(
-                f"there is no feature store at {str(url)!r}; `scale-video extract` makes one"
-            ) from None
-        attributes = dict(root.attrs)
-        if attributes.get("format") != FORMAT_NAME:
-            raise StoreNotFoundError(f"{str(url)!r} is a Zarr group, but no feature store (no attribute 'format')")
-        version = attributes.get("format_version")
+                f"{location.url!r} is a Zarr group, but no feature store (its attribute 'format' is not "
+                f"{FORMAT_NAME!r}); choose another place"
+            )
+        version = root.attrs.get("format_version")
         if version != FORMAT_VERSION:
             raise FormatVersionError(
-                f"store {str(url)!r} has format version {version}, this release reads version {FORMAT_VERSION}; "
+                f"store {location.url!r} has format version {version}, this release reads version {FORMAT_VERSION}; "
                 "install the release of scale-video that wrote it, or a newer one"
             )
-        if not attributes.get("created"):
+        if root.attrs.get("created") is not True:
             raise StoreNotFoundError(
-                f"the creation of store {str(url)!r} was interrupted; run the same `scale-video extract` again"
+                f"the creation of store {location.url!r} was interrupted; run the same `scale-video extract` again"
             )
         return cls(location, root)
-
-    @cached_property
-    def attributes(self) -> Mapping[str, Any]:
-        """The root's attributes."""
-        return dict(self._root.attrs)
-
-    @property
-    def block_size(self) -> int:
-        """Videos in a block."""
-        return int(self.attributes["block_size"])
-
-    @property
-    def num_videos(self) -> int:
-        """Rows, N."""
-        return int(self.attributes["num_videos"])
 
     @property
     def num_blocks(self) -> int:
@@ -110,13 +113,11 @@ class FeatureStore:
 
     def views(self) -> tuple[str, ...]:
         """Names of the finished views, sorted."""
-        groups = self._root.groups()
-        return tuple(sorted(name for name, group in groups if name != VIDEOS and group.attrs.get("created")))
+        return tuple(name for name in finished_groups(self.root) if name != VIDEOS)
 
     def backbones(self, view: str) -> tuple[str, ...]:
         """Names of the finished backbones of a view, sorted."""
-        groups = self.view_group(view).groups()
-        return tuple(sorted(name for name, group in groups if group.attrs.get("created")))
+        return finished_groups(self.view_group(view))
 
     def view_group(self, view: str) -> zarr.Group:
         """The group of a view.
@@ -124,10 +125,24 @@ class FeatureStore:
         Raises:
             MissingArrayError: there is none of this name.
         """
-        group = self._root.get(view) if view != VIDEOS else None
-        if not isinstance(group, zarr.Group) or not group.attrs.get("created"):
+        group = finished_group(self.root, view) if view != VIDEOS else None
+        if group is None:
             known = ", ".join(self.views()) or "none"
             raise MissingArrayError(f"store {self.location.url!r} has no view {view!r}; it has: {known}")
+        return group
+
+    def backbone_group(self, view: str, backbone: str) -> zarr.Group:
+        """The group of a backbone.
+
+        Raises:
+            MissingArrayError: there is none of this name.
+        """
+        group = finished_group(self.view_group(view), backbone)
+        if group is None:
+            known = ", ".join(self.backbones(view)) or "none"
+            raise MissingArrayError(
+                f"view {view!r} of store {self.location.url!r} has no features of {backbone!r}; it has: {known}"
+            )
         return group
 
     def backbone_attributes(self, view: str, backbone: str) -> Mapping[str, Any]:
@@ -136,127 +151,160 @@ class FeatureStore:
         Raises:
             MissingArrayError: there is none of this name.
         """
-        return attributes_of(self._backbone_group(view, backbone))
+        return attributes_of(self.backbone_group(view, backbone))
 
     def backbone_arrays(self, view: str, backbone: str) -> "Mapping[str, zarr.Array[Any]]":
-        """The lazily read arrays of a backbone, checked for presence and shape once.
+        """The lazily read arrays of a backbone, checked against the format once.
 
         Raises:
-            MissingArrayError: the backbone or one of its arrays is absent or malformed.
+            MissingArrayError: the backbone or one of its arrays is absent, or is not what the format demands.
         """
         if (view, backbone) not in self._arrays:
-            group = self._backbone_group(view, backbone)
-            lengths = {
-                "video": self.num_videos,
-                "clip": self.plan_arrays(view)["valid"].shape[1],
-                "feature": int(attributes_of(group)["feature_dim"]),
+            group = self.backbone_group(view, backbone)
+            lengths = self._plan_lengths(view) | {
+                "feature": require_count(group, "feature_dim"),
                 "block": self.num_blocks,
             }
-            self._arrays[view, backbone] = {
-                name: require_array(group, name, shape=tuple(lengths[dimension] for dimension in layout.dimensions))
-                for name, layout in {**BLOCK_ARRAYS, "commit": COMMIT}.items()
+            arrays = {
+                name: require_array(group, name, layout, lengths=lengths, chunk_rows=self.block_size)
+                for name, layout in BLOCK_ARRAYS.items()
             }
+            arrays["commit"] = require_array(group, "commit", COMMIT, lengths=lengths, chunk_rows=1)
+            self._arrays[view, backbone] = arrays
         return self._arrays[view, backbone]
-
-    def _backbone_group(self, view: str, backbone: str) -> zarr.Group:
-        group = self.view_group(view).get(backbone)
-        if not isinstance(group, zarr.Group) or not group.attrs.get("created"):
-            known = ", ".join(self.backbones(view)) or "none"
-            raise MissingArrayError(
-                f"view {view!r} of store {self.location.url!r} has no features of {backbone!r}; it has: {known}"
-            )
-        return group
 
     def plan_digest(self, view: str) -> str:
         """Digest of a view's plan, hexadecimal."""
-        return str(self.view_group(view).attrs["plan_digest"])
+        return require_digest(self.view_group(view), "plan_digest")
 
-    def plan_arrays(self, view: str) -> "dict[str, zarr.Array[Any]]":
+    def plan_arrays(self, view: str) -> "Mapping[str, zarr.Array[Any]]":
         """The lazily read ``coordinates``, ``valid`` and ``planned`` of a view.
 
         Raises:
-            MissingArrayError: one is absent or malformed.
+            MissingArrayError: one is absent, or is not what the format demands.
         """
-        group = self.view_group(view)
-        num_clips = require_array(group, "valid").shape[1]
-        shapes = {
-            "coordinates": (self.num_videos, num_clips, len(Coordinate)),
-            "valid": (self.num_videos, num_clips),
-            "planned": (self.num_videos,),
-        }
-        return {name: require_array(group, name, shape=shape) for name, shape in shapes.items()}
+        group, lengths = self.view_group(view), self._plan_lengths(view)
+        return {name: require_array(group, name, layout, lengths=lengths) for name, layout in PLAN_ARRAYS.items()}
 
     def plan(self, view: str) -> ClipPlan:
-        """A view's plan, read whole."""
-        arrays = {name: np.asarray(array[:]) for name, array in self.plan_arrays(view).items()}
-        return ClipPlan(view=view, parameters=attributes_of(self.view_group(view))["parameters"], **arrays)
+        """A view's plan, read whole.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        arrays = self.plan_arrays(view)
+        with readable(f"the plan of view {view!r} in store {self.location.url!r}"):
+            parameters = attributes_of(self.view_group(view))["parameters"]
+            return ClipPlan(
+                view=view, parameters=parameters, **{name: np.asarray(array[:]) for name, array in arrays.items()}
+            )
 
     @cached_property
     def videos(self) -> VideoTable:
-        """The table of videos, read whole."""
+        """The table of videos, read whole.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         group = self.videos_group()
-        class_names = attributes_of(group)["class_names"]
-        names = [name for name, _ in group.arrays()]
-        text = {name: tuple(str(v) for v in self.column(name)) for name in ("id", "path", "group")}
-        return VideoTable(
-            ids=text["id"],
-            paths=text["path"],
-            groups=text["group"],
-            labels={n: self.column(n) for n in names if n == "label" or n.startswith("label_")},
-            class_names={name: tuple(values) for name, values in class_names.items()},
-            splits={n.removeprefix("split_"): self.column(n) for n in names if n.startswith("split_")},
-        )
+        with readable(f"the table of videos in store {self.location.url!r}"):
+            names = sorted(group.array_keys())
+            class_names = attributes_of(group)["class_names"]
+            return VideoTable(
+                ids=self.ids,
+                paths=tuple(self.column("path")),
+                groups=tuple(self.column("group")),
+                labels={n: self.column(n) for n in names if n == "label" or n.startswith("label_")},
+                class_names={name: tuple(values) for name, values in class_names.items()},
+                splits={n.removeprefix("split_"): self.column(n) for n in names if n.startswith("split_")},
+            )
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The videos' ids."""
+        return tuple(self.column("id"))
 
     def videos_group(self) -> zarr.Group:
         """The group of the table of videos."""
-        group = self._root.get(VIDEOS)
+        group = self.root.get(VIDEOS)
         if not isinstance(group, zarr.Group):
             raise MissingArrayError(f"store {self.location.url!r} has no group {VIDEOS!r}; it is damaged")
         return group
 
     def column(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
-        """Some rows of a column of the table of videos.
+        """Some rows of a column of the table of videos; text as Python strings.
 
         Raises:
-            MissingArrayError: there is no such column, or it is not as long as the table.
+            MissingArrayError: there is no such column, or it is not what the format demands.
+            StoreError: it cannot be read.
         """
-        return np.asarray(require_array(self.videos_group(), name, shape=(self.num_videos,))[rows])
+        layout = column_layout(name)
+        if layout is None:
+            raise MissingArrayError(f"the table of videos has no column {name!r}")
+        array = require_array(self.videos_group(), name, layout, lengths={"video": self.num_videos})
+        with readable(f"column {name!r} of the table of videos in store {self.location.url!r}"):
+            values = np.asarray(array[rows])
+        return values.astype(object) if layout.dtype == "string" else values
 
     def probes(self, rows: slice = slice(None)) -> tuple[VideoProbe, ...]:
-        """What the probe found, for some rows."""
+        """What the probe found, for some rows.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         columns = {name: self.column(name, rows).tolist() for name in PROBE_ARRAYS}
-        columns["status"] = [VideoStatus(code) for code in columns.pop("probe_status")]
-        columns["error"] = columns.pop("probe_error")
-        names = list(columns)
-        return tuple(VideoProbe(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True))
+        with readable(f"what the probe found in store {self.location.url!r}"):
+            columns["status"] = [VideoStatus(code) for code in columns.pop("probe_status")]
+            columns["error"] = columns.pop("probe_error")
+            rows_of_values = zip(*columns.values(), strict=True)
+            return tuple(VideoProbe(**dict(zip(columns, values, strict=True))) for values in rows_of_values)
 
-    def marks(self, view: str, backbone: str) -> NDArray[np.uint64]:
-        """The commit marks as they stand, shape (blocks,)."""
-        return np.asarray(self.backbone_arrays(view, backbone)["commit"][:])
+    def marks(self, view: str, backbone: str, blocks: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+        """The commit marks of some blocks, or of all, as they stand; one that cannot be read counts as 0."""
+        commit = self.backbone_arrays(view, backbone)["commit"]
+        blocks = np.arange(self.num_blocks) if blocks is None else blocks
+        try:
+            return read_rows(commit, blocks, location=self.location)
+        except DamagedBlockError:
+            return np.array([self._mark(commit, block) for block in blocks], dtype=np.uint64)
 
-    def committed(self, view: str, backbone: str) -> NDArray[np.bool_]:
-        """Which blocks exist, shape (blocks,): marked, and with a non-empty chunk of every array."""
-        marked: NDArray[np.bool_] = self.marks(view, backbone) != 0
-        if marked.any():
+    def _mark(self, commit: "zarr.Array[Any]", block: np.int64) -> int:
+        try:
+            return int(read_rows(commit, np.array([block]), location=self.location)[0])
+        except DamagedBlockError:
+            return 0
+
+    def committed(self, view: str, backbone: str, blocks: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+        """Which of some blocks, or of all, exist: marked, and with a non-empty chunk of every array."""
+        arrays = self.backbone_arrays(view, backbone)
+        blocks = np.arange(self.num_blocks) if blocks is None else blocks
+        there: NDArray[np.bool_] = self.marks(view, backbone, blocks) != 0
+        if there.any():
             for name in BLOCK_ARRAYS:
-                sizes = self.location.chunk_sizes(f"{view}/{backbone}/{name}")
-                marked &= np.array([sizes.get(index, 0) > 0 for index in range(len(marked))])
-        return marked
+                keys = [chunk_key(arrays[name], int(block)) for block in blocks]
+                there &= self.location.chunk_sizes(arrays[name].path, keys) > 0
+        return there
 
     def outcome(self, view: str, backbone: str) -> VideoOutcome:
         """Status and error of every video."""
         arrays = self.backbone_arrays(view, backbone)
         there = np.repeat(self.committed(view, backbone), self.block_size)[: self.num_videos]
-        status = np.where(there, np.asarray(arrays["status"][:]), VideoStatus.PENDING).astype(np.uint8)
-        errors = np.asarray(arrays["error"][:])
-        return VideoOutcome(status=status, error=tuple(str(e) if t else "" for e, t in zip(errors, there, strict=True)))
+        status = self._committed_rows(arrays["status"], np.arange(self.num_videos), there=there)
+        error = self._committed_rows(arrays["error"], np.arange(self.num_videos), there=there)
+        return VideoOutcome(status=status, error=tuple(error.astype(object)))
 
     def read_block(self, view: str, backbone: str, index: int) -> FeatureBlock:
-        """One block as it stands, committed or not; an error of its codecs is passed on."""
-        arrays = self.backbone_arrays(view, backbone)
+        """One block as it stands, committed or not.
+
+        Raises:
+            DamagedBlockError: a chunk of it cannot be read.
+            ValueError: its arrays contradict each other.
+        """
         rows = self.block_rows(index)
-        values = {name: np.asarray(arrays[name][rows]) for name in BLOCK_ARRAYS}
-        error = tuple(str(e) for e in values.pop("error"))
+        wanted = np.arange(rows.start, rows.stop)
+        arrays = self.backbone_arrays(view, backbone)
+        values = {name: read_rows(arrays[name], wanted, location=self.location) for name in BLOCK_ARRAYS}
+        error = tuple(values.pop("error").astype(object))
         return FeatureBlock(index=index, error=error, **values)
 
     def read_features(
@@ -272,30 +320,40 @@ class FeatureStore:
 
         Raises:
             IncompleteStoreError: one of the rows lies in a block that is not committed.
+            DamagedBlockError: a chunk of a committed block cannot be read.
+            ValueError: a row is outside the table.
         """
         arrays = self.backbone_arrays(view, backbone)
         rows = np.arange(self.num_videos) if rows is None else np.asarray(rows)
-        there = self.committed(view, backbone)[rows // self.block_size]
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_videos:
+            raise ValueError(f"rows must be in [0, {self.num_videos}), got [{rows.min()}, {rows.max()}]")
+        blocks, block_of_row = np.unique(rows // self.block_size, return_inverse=True)
+        there = self.committed(view, backbone, blocks)[block_of_row]
         if not there.all() and not allow_incomplete:
             raise IncompleteStoreError(
                 f"{(~there).sum()} of {len(rows)} videos of {view}/{backbone} in store {self.location.url!r} are not "
                 "extracted yet; run the same `scale-video extract` again to complete them"
             )
-        plan = self.plan_arrays(view)
-        valid = _take(arrays["valid"], rows) & there[:, None]
-        features = _take(arrays["features"], rows)
+        valid = self._committed_rows(arrays["valid"], rows, there=there)
+        features = self._committed_rows(arrays["features"], rows, there=there)
         features[~valid] = 0
-        coordinates = _take(plan["coordinates"], rows)
+        with readable(f"the coordinates of view {view!r} in store {self.location.url!r}"):
+            coordinates = take_rows(self.plan_arrays(view)["coordinates"], rows)
         coordinates[~valid] = 0
-        ids = self.column("id")
         return ClipFeatures(
-            video_ids=tuple(str(ids[row]) for row in rows), features=features, coordinates=coordinates, valid=valid
+            video_ids=tuple(self.ids[row] for row in rows), features=features, coordinates=coordinates, valid=valid
         )
 
+    def _committed_rows(
+        self, array: "zarr.Array[Any]", rows: NDArray[np.int64], *, there: NDArray[np.bool_]
+    ) -> NDArray[Any]:
+        """Rows of a block array; zeros (or empty texts), and no look at the bytes, where a row is not ``there``."""
+        if there.all():
+            return read_rows(array, rows, location=self.location)
+        values = np.zeros((len(rows), *array.shape[1:]), dtype=array.dtype)
+        values[there] = read_rows(array, rows[there], location=self.location)
+        return values
 
-def _take(array: "zarr.Array[Any]", rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Rows of an array. Reading all and choosing in memory beats Zarr's selection unless few blocks are wanted."""
-    if len(rows) * 4 < array.shape[0]:
-        return np.asarray(array.oindex[rows])
-    whole = np.asarray(array[:])
-    return whole if np.array_equal(rows, np.arange(len(whole))) else whole[rows]
+    def _plan_lengths(self, view: str) -> dict[str, int]:
+        num_clips = require_count(self.view_group(view), "num_clips")
+        return {"video": self.num_videos, "clip": num_clips, "coordinate": len(Coordinate)}

@@ -103,11 +103,6 @@ def plan_chunk_rows(block_size: int) -> int:
     return max(1, TABLE_CHUNK // block_size) * block_size
 
 
-def chunk_key(index: int, layout: ArrayLayout) -> str:
-    """File name of a block's chunk: ``c.7.0.0`` for block 7 of an array with three dimensions."""
-    return f"c.{index}" + ".0" * (len(layout.dimensions) - 1)
-
-
 def create_array(
     group: zarr.Group, name: str, layout: ArrayLayout, *, lengths: Mapping[str, int], chunk_rows: int
 ) -> "zarr.Array[Any]":

@@ -1,13 +1,22 @@
-"""Verifying a store: every digest of every committed block, recomputed from the bytes on disk."""
+"""Verifying a store: every digest of every table, plan and committed block, recomputed from the bytes on disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from scale_video.store.digests import block_digest, plan_digest, videos_digest
-from scale_video.store.errors import DamagedBlockError
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from scale_video.store.array_rows import chunk_key, read_rows
+from scale_video.store.clip_plan import COORDINATE_NAMES
+from scale_video.store.digests import block_digest, plan_digest, probes_digest, videos_digest
+from scale_video.store.errors import DamagedBlockError, StoreError
+from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.members import readable, require_array, require_digest
 from scale_video.store.read import FeatureStore
-from scale_video.store.schema import BLOCK_ARRAYS
+from scale_video.store.schema import BLOCK_ARRAYS, COORDINATE, PROBE_ARRAYS, TEXT, ArrayLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,8 @@ class VerifyReport:
             DamagedBlockError: anything is damaged.
         """
         if self.damaged:
-            raise DamagedBlockError("; ".join(self.damaged))
+            more = f" (and {len(self.damaged) - 1} more)" if len(self.damaged) > 1 else ""
+            raise DamagedBlockError(self.damaged[0] + more)
 
 
 def verify_store(url: str | Path, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
@@ -42,61 +52,97 @@ def verify_store(url: str | Path, *, progress: Callable[[int, int], None] | None
         StoreError: the store cannot be opened at all.
     """
     store = FeatureStore.open(url)
-    damaged = _damaged_plans(store)
+    damaged = [*_damaged_videos(store)]
+    for view in store.views():
+        damaged += _damaged_plan(store, view)
     pairs = [(view, backbone) for view in store.views() for backbone in store.backbones(view)]
     total = len(pairs) * store.num_blocks
-    num_committed = done = 0
-    for view, backbone in pairs:
-        marks = store.marks(view, backbone)
-        plan = store.plan_digest(view)
-        sizes = {name: store.location.chunk_sizes(f"{view}/{backbone}/{name}") for name in BLOCK_ARRAYS}
-        committed = store.committed(view, backbone)
-        num_committed += int(committed.sum())
-        for index, mark in enumerate(marks):
-            if mark != 0:
-                damaged += _damaged_block(store, view, backbone, index=index, mark=int(mark), plan=plan, sizes=sizes)
-            done += 1
-            if progress is not None:
-                progress(done, total)
+    num_committed = 0
+    for number, (view, backbone) in enumerate(pairs):
+        try:
+            num_committed += int(store.committed(view, backbone).sum())
+            damaged += _wrong_names(store.backbone_group(view, backbone), "video", TEXT, names=store.ids)
+            for index, lines in enumerate(_damaged_blocks(store, view, backbone)):
+                damaged += lines
+                if progress is not None:
+                    progress(number * store.num_blocks + index + 1, total)
+        except StoreError as error:  # what belongs to no block, such as an array that is missing
+            damaged.append(str(error))
     return VerifyReport(num_blocks=total, num_committed=num_committed, damaged=tuple(damaged))
 
 
-def _damaged_plans(store: FeatureStore) -> list[str]:
-    damaged = []
-    videos = videos_digest(store.videos)
-    if videos != store.attributes["videos_digest"]:
-        damaged.append("the table of videos is not the one that was planned (group 'videos')")
-    for view in store.views():
-        try:
-            digest = plan_digest(store.plan(view), videos=str(store.attributes["videos_digest"]))
-        except ValueError as error:  # a chunk whose checksum fails, or values that are no plan
-            damaged.append(f"plan of view {view!r} cannot be read: {error}")
-            continue
-        if digest != store.plan_digest(view):
-            damaged.append(f"plan of view {view!r} is not the one that was drawn (coordinates, valid or planned)")
-    return damaged
-
-
-def _damaged_block(
-    store: FeatureStore, view: str, backbone: str, *, index: int, mark: int, plan: str, sizes: dict[str, dict[int, int]]
-) -> list[str]:
-    where = f"block {index} of {view}/{backbone}"
-    arrays = store.backbone_arrays(view, backbone)
-    damaged = []
-    for name in BLOCK_ARRAYS:
-        if sizes[name].get(index, 0) == 0:
-            damaged.append(f"{where}: array {name!r} is committed but has no bytes")
-            continue
-        try:
-            arrays[name][store.block_rows(index)]
-        except Exception as error:  # whatever a codec makes of foreign bytes: it must name the array, not end the check
-            damaged.append(f"{where}: array {name!r} cannot be read: {error}")
-    if damaged:
-        return damaged
+def _damaged_videos(store: FeatureStore) -> Iterator[str]:
     try:
-        block = store.read_block(view, backbone, index)
+        if videos_digest(store.videos) != require_digest(store.root, "videos_digest"):
+            yield "the table of videos is not the one that was planned (ids, paths, groups, labels or splits)"
+        columns = {name: store.column(name) for name in PROBE_ARRAYS}
+        if probes_digest(columns) != require_digest(store.root, "probes_digest"):
+            yield "the table of videos does not hold what the probe found (durations, sizes, content digests …)"
+        yield from _wrong_names(store.videos_group(), "video", TEXT, names=store.ids)
+    except StoreError as error:
+        yield str(error)
+
+
+def _damaged_plan(store: FeatureStore, view: str) -> Iterator[str]:
+    try:
+        digest = plan_digest(store.plan(view), videos=require_digest(store.root, "videos_digest"))
+        if digest != store.plan_digest(view):
+            yield f"the plan of view {view!r} is not the one that was drawn (coordinates, valid, planned or parameters)"
+        group = store.view_group(view)
+        yield from _wrong_names(group, "video", TEXT, names=store.ids)
+        yield from _wrong_names(group, "coordinate", COORDINATE, names=COORDINATE_NAMES)
+    except StoreError as error:
+        yield str(error)
+
+
+def _wrong_names(group: zarr.Group, name: str, layout: ArrayLayout, *, names: Sequence[str]) -> Iterator[str]:
+    """Check the names of rows or columns, which xarray selects by."""
+    array = require_array(group, name, layout, lengths={layout.dimensions[0]: len(names)})
+    with readable(f"array {array.path!r}"):
+        found = array[:]
+    if not np.array_equal(found, np.array(names, dtype=object)):
+        yield f"array {array.path!r} does not hold the names that the format demands"
+
+
+def _damaged_blocks(store: FeatureStore, view: str, backbone: str) -> Iterator[list[str]]:
+    """What is wrong with each block, in order."""
+    group = f"{view}/{backbone}"
+    arrays, plan = store.backbone_arrays(view, backbone), store.plan_digest(view)
+    marks = store.marks(view, backbone)
+    sizes = {
+        name: store.location.chunk_sizes(array.path, [chunk_key(array, index) for index in range(store.num_blocks)])
+        for name, array in arrays.items()
+    }
+    for index, mark in enumerate(marks):
+        rows = store.block_rows(index)
+        faults: list[str] = []
+        values: dict[str, NDArray[Any]] = {}
+        for name in BLOCK_ARRAYS if mark else ["commit"]:  # a mark that cannot be read counts as 0
+            wanted = np.arange(rows.start, rows.stop) if mark else np.array([index])
+            if mark and sizes[name][index] == 0:
+                faults.append(str(DamagedBlockError.at(group, index, f"array {name!r} has no bytes, but a mark")))
+                continue
+            try:
+                values[name] = read_rows(arrays[name], wanted, location=store.location)
+            except DamagedBlockError as error:
+                faults.append(str(error))
+        if mark and not faults and (fault := _contradiction(values, index=index, mark=int(mark), plan=plan)):
+            faults.append(str(DamagedBlockError.at(group, index, fault)))
+        yield faults
+
+
+def _contradiction(values: Mapping[str, NDArray[Any]], *, index: int, mark: int, plan: str) -> str:
+    """Why arrays whose checksums hold are still not what was committed; empty when they are."""
+    try:
+        block = FeatureBlock(
+            index=index,
+            features=values["features"],
+            valid=values["valid"],
+            status=values["status"],
+            error=tuple(values["error"].astype(object)),
+        )
     except ValueError as error:
-        return [f"{where}: its arrays contradict each other: {error}"]
+        return f"its arrays contradict each other: {error}"
     if block_digest(block, plan=plan) != mark:
-        damaged.append(f"{where}: features, valid, status or error are not those that were committed")
-    return damaged
+        return "features, valid, status or error are not those that were committed"
+    return ""

@@ -114,7 +114,7 @@ def _find_on_hub(source: str) -> Path:
             problem = "it holds no weights"
         except Exception as error:  # of requests or httpx, by the release of the hub's client
             problem = type(error).__name__
-    raise ValueError(f"cannot fetch {source!r} from the hub ({problem}); {way_out}")
+    raise ValueError(f"{source!r} is no folder here, and cannot be fetched from the hub ({problem}); {way_out}")
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -1,9 +1,9 @@
-"""What an edited video shows: two motions one after the other, each in two or three shots.
+"""What an edited video shows: a motion and then another one, each in two or three shots.
 
 Everything but the motion is drawn anew for every shot. So a frame tells nothing of the class, a clip seldom more than
 one of the two motions, and a mean over clips not their order: on ``demo``, a representation blind to order gets at most
-half of the videos right. ``demo-hard`` takes motions that a horizontal flip confuses; in ``demo-control`` the class does
-not depend on order, though the videos are of the same kind.
+half of the videos right. ``demo-hard`` takes motions that a horizontal flip confuses. ``demo-control`` keeps
+to one motion, so that order tells nothing and the mean says it all.
 """
 
 import itertools
@@ -21,7 +21,7 @@ _SHIFTS: Final = (Motion.LEFT, Motion.RIGHT, Motion.UP, Motion.DOWN)
 VARIANTS: Final[dict[str, dict[str, tuple[Motion, Motion]]]] = {
     "demo": {f"{a}-{b}": (a, b) for a, b in itertools.permutations(_STEADY, 2)},
     "demo-hard": {f"{a}-{b}": (a, b) for a, b in itertools.permutations(_SHIFTS, 2)},
-    "demo-control": {f"{a}-{b}": (a, b) for a, b in itertools.combinations(_STEADY, 2)},
+    "demo-control": {motion.value: (motion, motion) for motion in _STEADY},
 }
 """For each variant, the motions before and after the change, by class name."""
 

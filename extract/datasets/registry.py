@@ -40,6 +40,10 @@ def list_dataset(name: str, root: Path, *, split_lists: Path | None = None) -> V
         return list_ucf101(root, split_lists=None if split_lists is None else split_lists.expanduser())
     if name == "folder":
         return list_folder(root)
-    from scale_video.extract.datasets.demo import list_demo  # it pulls in the renderer
+    from scale_video.extract.datasets.demo import list_demo  # these pull in the renderer
+    from scale_video.extract.datasets.edited_videos import read_manifest
 
+    rendered = read_manifest(root).variant
+    if rendered != name:
+        raise ValueError(f"{str(root)!r} holds {rendered!r}, not {name!r}; name that data set, or another folder")
     return list_demo(root)

@@ -122,8 +122,8 @@ def draw_shot(generator: np.random.Generator, motion: Motion, *, num_frames: int
 def _draw_surface(generator: np.random.Generator) -> Surface:
     """Draw a texture, where it starts, and its colours."""
     x, y = generator.uniform(0, TEXTURE_SIZE, size=2)
-    red, green, blue = generator.uniform(40, 215, size=3)
-    tint_red, tint_green, tint_blue = generator.uniform(12, 32, size=3)
+    red, green, blue = generator.uniform(70, 185, size=3)
+    tint_red, tint_green, tint_blue = generator.uniform(15, 35, size=3)
     return Surface(
         texture=int(generator.integers(TEXTURES_PER_BANK)),
         offset=(float(x), float(y)),

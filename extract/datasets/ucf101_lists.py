@@ -6,7 +6,7 @@ Source: https://www.crcv.ucf.edu/data/UCF101.php, ``UCF101TrainTestSplits-Recogn
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 _FOLDER: Final = "ucfTrainTestlist"
@@ -44,7 +44,7 @@ def video_key(path: str) -> str:
     The lists spell one class ``HandstandPushups`` while its files say ``v_HandStandPushups``, and other releases
     changed the folders or the extension. The name alone is unique: it holds class, source and clip.
     """
-    return PurePosixPath(path).stem.casefold()
+    return path.rpartition("/")[2].rpartition(".")[0].casefold()
 
 
 def find_split_lists(root: Path, *, split_lists: Path | None) -> Path:

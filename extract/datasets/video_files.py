@@ -84,12 +84,12 @@ def _walk(folder: Path, *, prefix: str, above: tuple[tuple[int, int], ...]) -> I
             # os.path.isdir, unlike entry.is_dir, takes a link to itself for no folder instead of failing.
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
                 yield from _walk(Path(entry.path), prefix=path + "/", above=(*above, identity))
-            elif is_video_name(entry.name) and (entry.is_symlink() or entry.is_file()):
+            elif _is_video_name(entry.name) and (entry.is_symlink() or entry.is_file()):
                 _check_utf8(path)
                 yield path
 
 
-def is_video_name(name: str) -> bool:
+def _is_video_name(name: str) -> bool:
     """Whether a file of this name is taken for a video."""
     return os.path.splitext(name)[1][1:].lower() in VIDEO_EXTENSIONS  # noqa: PTH122 - a million names
 

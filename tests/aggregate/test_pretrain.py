@@ -164,7 +164,7 @@ def test_an_unreadable_checkpoint_is_refused(run):
 
 def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(run, tiny_config):
     class Spoil(Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if trainer.current_epoch == 2:
                 pl_module.set_head.layers[0].weight.data.fill_(torch.nan)
 
@@ -179,10 +179,12 @@ def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(run, 
 def test_a_collapse_is_said_once(run, tiny_config, make_features, caplog):
     data = make_features()
     same = replace(data, features=np.ones_like(data.features), coordinates=np.zeros_like(data.coordinates))
-    run(replace(tiny_config, epochs=4, warmup_fraction=0.3), features=same)
-    tasks = [r.args[0] for r in caplog.records if "does no better than chance" in r.message]
-    assert sorted(tasks) == ["masked_clip", "set"]
-    assert all("epoch 2, after the warm-up" in r.message for r in caplog.records if "chance" in r.message)
+    run(replace(tiny_config, epochs=3, warmup_fraction=0.0), features=same, folder="whole")
+    said = [r.args[:2] for r in caplog.records if "chance" in r.message]
+    assert sorted(said) == [("masked_clip", 3), ("set", 3)]
+    caplog.clear()
+    run(replace(tiny_config, epochs=6, warmup_fraction=0.6), features=same, folder="warming up")
+    assert not caplog.records
 
 
 def test_tensorboard_is_an_extra(run, monkeypatch):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy.stats import binom
+
 from scale_video.evaluate import bootstrap
 from scale_video.evaluate.bootstrap import bootstrap_interval
-from scipy.stats import binom
 
 
 def slow_bootstrap(correct: np.ndarray, groups: np.ndarray, *, num_resamples: int, seed: int) -> tuple[float, float]:

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scale_video.evaluate.holdout import hold_out_groups
 
 
+@settings(max_examples=50)
 @given(
     classes=st.lists(st.integers(0, 4), min_size=10, max_size=120),
     num_groups=st.integers(1, 40),

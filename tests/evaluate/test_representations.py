@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+
 from scale_video.evaluate import representations
 from scale_video.evaluate.representations import (
     RAW_REPRESENTATIONS,
@@ -13,7 +15,6 @@ from scale_video.evaluate.representations import (
 )
 from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
 from scale_video.store.clip_plan import Coordinate
-from sklearn.decomposition import PCA
 
 
 def make_clips(seed: int, *, num_videos: int = 5, num_clips: int = 6, dim: int = 3) -> ClipFeatures:
@@ -72,6 +73,7 @@ class TestConcatenate:
 
 
 class TestTimeBins:
+    @settings(max_examples=50)
     @given(seed=st.integers(0, 10_000), num_bins=st.integers(1, 5))
     def test_equals_a_loop(self, seed: int, num_bins: int) -> None:
         clips = make_clips(seed)

@@ -1,7 +1,10 @@
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from scale_video.extract.datasets.edited_videos import MANIFEST_NAME, RENDERER_VERSION, DemoParameters, video_specs
 from scale_video.extract.datasets.registry import DATASETS, list_dataset
 
 
@@ -51,6 +54,35 @@ def test_a_root_that_is_missing_or_a_file(tmp_path, name):
     (tmp_path / "a.mp4").touch()
     with pytest.raises(ValueError, match=r"'.*a.mp4' is a file"):
         list_dataset(name, tmp_path / "a.mp4")
+
+
+def render_names(root: Path, variant: str) -> None:
+    """A rendering as its listing sees it: the manifest, and files of the right names."""
+    parameters = DemoParameters(variant=variant, num_train=12, num_test=12)
+    manifest = {"renderer_version": RENDERER_VERSION, "parameters": asdict(parameters)}
+    (root / MANIFEST_NAME).write_text(json.dumps(manifest))
+    for spec in video_specs(parameters):
+        (root / spec.relative_path).parent.mkdir(parents=True, exist_ok=True)
+        (root / spec.relative_path).touch()
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-hard", "demo-control"])
+def test_renderings(tmp_path, name):
+    render_names(tmp_path, name)
+    table = list_dataset(name, tmp_path)
+    assert table.num_videos == 24
+    assert table.in_split("1", "train").size == 12
+
+
+def test_a_rendering_of_another_name(tmp_path):
+    render_names(tmp_path, "demo-hard")
+    with pytest.raises(ValueError, match=r"'.*' holds 'demo-hard', not 'demo'; name that data set, or another folder"):
+        list_dataset("demo", tmp_path)
+
+
+def test_a_folder_without_a_rendering(tmp_path):
+    with pytest.raises(ValueError, match="holds no rendered data set"):
+        list_dataset("demo", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ucf101", "folder"])

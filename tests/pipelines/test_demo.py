@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from scale_video.extract.datasets.edited_videos import DemoParameters
 from scale_video.store.read import FeatureStore
 
 Cli = Callable[..., Result]
@@ -48,6 +49,9 @@ def test_three_seeds_with_both_controls(run_cli: Cli, small_training: tuple[str,
     assert second.stderr.count("evaluated already") == 3
 
 
-def test_demo_data_is_rendered_by_extract_too(run_cli: Cli) -> None:
-    result = run_cli("extract", "--dataset", "demo", "--data", "elsewhere", status=1)
-    assert "elsewhere" in result.stderr
+def test_extract_renders_an_embedded_data_set_that_is_not_there(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = DemoParameters(variant="demo-hard", num_train=12, num_test=12)
+    monkeypatch.setattr("scale_video.pipelines.rendering.DemoParameters", lambda variant, seed: small)
+    run_cli("extract", "--dataset", "demo-hard", "--workers", 1, "--threads")
+    assert FeatureStore.open("features/demo-hard.zarr").read_features("random", "motion3d").valid.all()
+    assert len(list(Path("data/demo-hard").rglob("*.mp4"))) == 24

@@ -1,0 +1,167 @@
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from scale_video.evaluate.representations import REPRESENTATIONS
+from scale_video.evaluate.result import EvaluationRecord, merge_records, read_results, write_results
+
+RAW = EvaluationRecord(
+    dataset="demo",
+    split="1",
+    preset="demo",
+    backbone="motion3d",
+    representation="x",
+    protocol="knn",
+    metric="top1",
+    value=0.4,
+    ci_low=0.35,
+    ci_high=0.45,
+    num_train=100,
+    num_test=50,
+    seed=None,
+    checkpoint=None,
+    seconds=0.5,
+)
+LEARNED = dataclasses.replace(RAW, representation="x+cls", seed=0, checkpoint="runs/demo/last.ckpt", seen=True)
+
+
+def test_fields_are_those_of_the_file() -> None:
+    names = "dataset split preset backbone representation protocol metric value ci_low ci_high num_train num_test seed"
+    assert [field.name for field in dataclasses.fields(EvaluationRecord)] == [
+        *names.split(),
+        "checkpoint",
+        "seconds",
+        "seen",
+        "note",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"representation": "y"}, "representation 'y' is none of x, h, cls"),
+        ({"protocol": "svm"}, "protocol 'svm' is none of knn, linear, nonlinear"),
+        ({"metric": "mse"}, "metric 'mse' is none of top1"),
+        ({"value": 40.0}, r"top1 must be a fraction with an interval, got 40.0 \(0.35, 0.45\)"),
+        ({"ci_low": 0.5}, "top1 must be a fraction"),
+        ({"ci_high": float("nan")}, "top1 must be a fraction"),
+        ({"seed": 0}, "representation 'x' cannot have a seed, got 0"),
+        ({"checkpoint": "a.ckpt"}, "representation 'x' cannot have a checkpoint, got 'a.ckpt'"),
+        ({"representation": "x-whitened", "seed": 1}, "representation 'x-whitened' cannot have a seed"),
+        ({"representation": "init"}, "representation 'init' must have a seed, got None"),
+        ({"representation": "init", "seed": 0, "checkpoint": "a"}, "representation 'init' cannot have a checkpoint"),
+        ({"representation": "cls", "seed": 0}, "representation 'cls' must have a checkpoint, got None"),
+    ],
+)
+def test_bad_record(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RAW, **changes)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "results.json"
+    write_results(path, [LEARNED, RAW])
+    assert read_results(path) == [RAW, LEARNED]
+    assert json.loads(path.read_text())[0] == dataclasses.asdict(RAW)
+    assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
+
+
+def test_order_of_records_does_not_matter(tmp_path: Path) -> None:
+    records = [
+        dataclasses.replace(LEARNED, protocol=protocol, seed=seed)
+        for protocol in ("linear", "knn")
+        for seed in (2, 0, 1)
+    ]
+    records += [RAW, dataclasses.replace(RAW, split="2"), dataclasses.replace(RAW, representation="x-bins2")]
+    write_results(tmp_path / "a.json", records)
+    write_results(tmp_path / "b.json", records[::-1])
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    rows = read_results(tmp_path / "a.json")
+    assert [row.split for row in rows] == ["1"] * 8 + ["2"]
+    assert [row.protocol for row in rows[:8]] == ["knn"] * 5 + ["linear"] * 3
+    order = [REPRESENTATIONS.index(row.representation) for row in rows[:5]]
+    assert order == sorted(order)
+    assert [row.seed for row in rows[5:8]] == [0, 1, 2]
+
+
+def test_new_rows_replace_those_of_their_key() -> None:
+    better = dataclasses.replace(RAW, value=0.42, seconds=9.0, note="again")
+    other_seed = dataclasses.replace(LEARNED, seed=1)
+    assert merge_records([RAW, LEARNED], [other_seed, better]) == [better, LEARNED, other_seed]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset": "ucf101"},
+        {"split": "2"},
+        {"preset": "paper"},
+        {"backbone": "svt"},
+        {"representation": "cls"},
+        {"protocol": "linear"},
+        {"seed": 3},
+    ],
+)
+def test_every_part_of_the_key_keeps_rows_apart(change: dict) -> None:
+    assert len(merge_records([LEARNED], [dataclasses.replace(LEARNED, **change)])) == 2
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, [RAW])
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_results(path, [LEARNED])
+    assert read_results(path) == [RAW]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_numbers_that_json_lacks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_results(tmp_path / "results.json", [dataclasses.replace(RAW, seconds=float("inf"))])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[{", "is damaged, no JSON"),
+        (b"\xff\xfe\x00", "is damaged, no JSON"),
+        (b"", "is damaged, no JSON"),
+        (b'{"a": 1}', "is damaged, it holds no list of records"),
+        (b"[7]", "is damaged, record 0: .*mapping"),
+        (b'[{"dataset": "demo"}]', "is damaged, record 0: .*missing"),
+    ],
+)
+def test_damaged_file(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_results(path)
+    assert str(path) in str(caught.value)
+    assert "move it away and run the probes again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("value", "high", "not supported"), ("value", 4, "fraction"), ("extra", 1, "unexpected keyword argument 'extra'")],
+)
+def test_damaged_record(field: str, value: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    rows = [dataclasses.asdict(RAW), {**dataclasses.asdict(LEARNED), field: value}]
+    path.write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=f"is damaged, record 1: .*{message}"):
+        read_results(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"results\.json"):
+        read_results(tmp_path / "results.json")
