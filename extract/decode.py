@@ -70,6 +70,8 @@ def decode_clips(
         ValueError: arrays of other shapes, no planned clip, sizes below 1, a box or span without extent.
     """
     _check(coordinates, valid, num_frames=num_frames, frame_size=frame_size)
+    if not duration_seconds > 0:
+        raise ValueError(f"duration_seconds ({duration_seconds:g}) must be positive; take it from the file's probe")
     painter = ClipPainter(coordinates, num_frames=num_frames, frame_size=frame_size)
     pending = PendingSamples(sample_times(coordinates, num_frames=num_frames), planned=valid)
     try:

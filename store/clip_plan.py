@@ -1,6 +1,5 @@
 """A clip plan: which spans and boxes of which videos a view consists of. Data, drawn before any pixel is decoded."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,6 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scale_video.store.canonical_json import canonical_json
+from scale_video.store.names import check_name
 
 
 class Coordinate(IntEnum):
@@ -45,24 +47,31 @@ class ClipPlan:
     """Shape (N,): false for a video that the view leaves out (``NOT_PLANNED``)."""
 
     def __post_init__(self) -> None:
-        """Check shapes, dtypes and that planned clips have finite coordinates.
+        """Check the name, shapes, dtypes, and that planned clips have finite coordinates and others NaN.
 
         Raises:
             ValueError: any of these does not hold.
         """
+        check_name(self.view, what="view", reserved=("videos",))
         if self.coordinates.ndim != 3 or self.coordinates.shape[2] != len(Coordinate):
             raise ValueError(f"coordinates must be (videos, clips, {len(Coordinate)}), got {self.coordinates.shape}")
         if self.coordinates.dtype != np.float32:
             raise ValueError(f"coordinates must be float32, got {self.coordinates.dtype}")
+        if self.coordinates.shape[1] == 0:
+            raise ValueError(f"view {self.view!r} must plan at least one clip per video, got 0")
         if self.valid.shape != self.coordinates.shape[:2] or self.valid.dtype != np.bool_:
             raise ValueError(
                 f"valid must be bool {self.coordinates.shape[:2]}, got {self.valid.dtype} {self.valid.shape}"
             )
         if self.planned.shape != self.valid.shape[:1] or self.planned.dtype != np.bool_:
             raise ValueError(f"planned must be bool {self.valid.shape[:1]}, got {self.planned.shape}")
+        if (self.valid[:, 1:] > self.valid[:, :-1]).any():
+            raise ValueError("valid clips must come first in a row")
         if not np.isfinite(self.coordinates[self.valid]).all():
             raise ValueError("a planned clip has a coordinate that is not finite")
-        json.dumps(dict(self.parameters), allow_nan=False)  # TypeError names the value that is no JSON
+        if not np.isnan(self.coordinates[~self.valid]).all():
+            raise ValueError("a clip that is not planned must have NaN for coordinates")
+        canonical_json(self.parameters, what="parameters")
 
     @property
     def num_videos(self) -> int:

@@ -25,7 +25,7 @@ def videos_digest(table: VideoTable) -> str:
         digest.update(_column(name, texts, dtype="string"))
     for name, label in sorted(table.labels.items()):
         digest.update(_column(name, label, dtype="int32"))
-        digest.update(_column("class_names", table.class_names[name], dtype="string"))
+        digest.update(_column("class_names", table.class_names.get(name, ()), dtype="string"))
     for name, split in sorted(table.splits.items()):
         digest.update(_column(f"split_{name}", split, dtype="uint8"))
     return digest.hexdigest()

@@ -1,9 +1,16 @@
 """One block of a backbone's arrays: the unit that one task computes, one writer writes and one mark commits."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scale_video.store.names import check_text
+from scale_video.store.video_probe import VideoStatus
+
+_NAN_BITS: Final = 0x7E00
+_HAS_FEATURES: Final = [status for status in VideoStatus if status.has_features]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +29,7 @@ class FeatureBlock:
     """V reasons in one line each, empty where nothing failed; no absolute path, time, host or process id."""
 
     def __post_init__(self) -> None:
-        """Check shapes and dtypes, and that NaN and ``valid`` agree.
+        """Check shapes and dtypes, and that features, ``valid`` and ``status`` agree.
 
         Raises:
             ValueError: any of these does not hold.
@@ -36,9 +43,18 @@ class FeatureBlock:
         num_videos = self.features.shape[0]
         if self.status.shape != (num_videos,) or len(self.error) != num_videos:
             raise ValueError(f"status and error must have {num_videos} entries")
-        if (self.status == 0).any():
+        if (self.status == VideoStatus.PENDING).any():
             raise ValueError("a block may be written only when no video of it is pending")
+        if self.status.max() > max(VideoStatus):
+            raise ValueError(f"status has the unknown code {self.status.max()}")
+        if self.valid[~np.isin(self.status, _HAS_FEATURES)].any():
+            raise ValueError("a video whose status says that it has no features has a valid clip")
         if not np.isfinite(self.features[self.valid]).all():
-            raise ValueError("a valid clip has a feature that is not finite")
-        if not np.isnan(self.features[~self.valid]).all():
-            raise ValueError("a clip that is not valid must be NaN throughout")
+            raise ValueError("a valid clip has a feature that is not finite; float16 holds at most 65504")
+        # One NaN among the many that there are, so that equal blocks have equal bytes.
+        if (self.features[~self.valid].view(np.uint16) != _NAN_BITS).any():
+            raise ValueError("a clip that is not valid must be NaN (bits 0x7E00) throughout")
+        for error in self.error:
+            check_text(error, what="error")
+            if len(error.splitlines()) > 1:
+                raise ValueError(f"error must be one line, got {error!r}")

@@ -46,13 +46,25 @@ def require_digest(group: zarr.Group, key: str) -> str:
     return value
 
 
+def member(group: zarr.Group, name: str) -> "zarr.Group | zarr.Array[Any] | None":
+    """A child of a group, or None.
+
+    Raises:
+        StoreError: its metadata cannot be read.
+    """
+    if not is_name(name):  # Zarr would follow a path
+        return None
+    with readable(f"the metadata of {name!r} in {group.store_path}"):
+        return group.get(name)
+
+
 def finished_group(parent: zarr.Group, name: str) -> zarr.Group | None:
     """A child group whose creation finished, or None.
 
     Raises:
         StoreError: its metadata cannot be read.
     """
-    group = _member(parent, name)
+    group = member(parent, name)
     return group if isinstance(group, zarr.Group) and group.attrs.get("created") is True else None
 
 
@@ -83,7 +95,7 @@ def require_array(
     Raises:
         MissingArrayError: it is absent, or has another shape, dtype, dimensions or chunks.
     """
-    array = _member(group, name)
+    array = member(group, name)
     if not isinstance(array, zarr.Array):
         raise MissingArrayError(f"array {name!r} is missing in {group.store_path}; the store is damaged, make it anew")
     shape = tuple(lengths[dimension] for dimension in layout.dimensions)
@@ -122,10 +134,3 @@ def quiet_zarr() -> Iterator[None]:
         # Consolidation is not part of the v3 core; every reader here opens without it as well.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         yield
-
-
-def _member(group: zarr.Group, name: str) -> "zarr.Group | zarr.Array[Any] | None":
-    if not is_name(name):  # Zarr would follow a path
-        return None
-    with readable(f"the metadata of {name!r} in {group.store_path}"):
-        return group.get(name)

@@ -1,4 +1,4 @@
-"""Names of views, backbones and columns: they become folders of the store, so they must not be able to leave it."""
+"""Names that become folders of the store, and must not be able to leave it; texts that become its UTF-8."""
 
 import re
 from collections.abc import Collection
@@ -29,3 +29,15 @@ def check_name(name: str, *, what: str, reserved: Collection[str] = ()) -> None:
         raise ValueError(
             f"{what} {name!r} must consist of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit"
         )
+
+
+def check_text(text: str, *, what: str) -> None:
+    """Refuse a text that has no UTF-8, such as a file name of undecodable bytes.
+
+    Raises:
+        ValueError: it holds a lone surrogate.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} {text!r} is no valid Unicode; rename the file, or escape what has no UTF-8") from None

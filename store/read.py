@@ -1,9 +1,7 @@
 """Reading a store: its videos, its plans, and the blocks that are committed. What is not committed does not exist."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,35 +10,12 @@ from numpy.typing import NDArray
 
 from scale_video.store.array_rows import chunk_key, read_rows, take_rows
 from scale_video.store.clip_features import ClipFeatures
-from scale_video.store.clip_plan import ClipPlan, Coordinate
-from scale_video.store.errors import (
-    DamagedBlockError,
-    FormatVersionError,
-    IncompleteStoreError,
-    MissingArrayError,
-    StoreNotFoundError,
-)
+from scale_video.store.clip_plan import ClipPlan
+from scale_video.store.errors import DamagedBlockError, IncompleteStoreError, MissingArrayError
 from scale_video.store.feature_block import FeatureBlock
-from scale_video.store.location import StoreLocation
-from scale_video.store.members import (
-    attributes_of,
-    finished_group,
-    finished_groups,
-    readable,
-    require_array,
-    require_count,
-    require_digest,
-)
-from scale_video.store.schema import (
-    BLOCK_ARRAYS,
-    COMMIT,
-    FORMAT_NAME,
-    FORMAT_VERSION,
-    PLAN_ARRAYS,
-    PROBE_ARRAYS,
-    VIDEOS,
-    column_layout,
-)
+from scale_video.store.hierarchy import StoreHierarchy
+from scale_video.store.members import attributes_of, quiet_zarr, readable, require_array
+from scale_video.store.schema import BLOCK_ARRAYS, PROBE_ARRAYS, column_layout
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 from scale_video.store.video_table import VideoTable
 
@@ -55,136 +30,8 @@ class VideoOutcome:
     """N reasons, empty where nothing failed."""
 
 
-class FeatureStore:
+class FeatureStore(StoreHierarchy):
     """A finished store, opened for reading. Any number may read while blocks are being written."""
-
-    def __init__(self, location: StoreLocation, root: zarr.Group) -> None:
-        self.location = location
-        self.num_videos = require_count(root, "num_videos")
-        """Rows, N."""
-        self.block_size = require_count(root, "block_size")
-        """Videos in a block."""
-        self.attributes: Mapping[str, Any] = attributes_of(root)
-        """The root's attributes."""
-        self.root = root
-        """The root group; the creator adds views to it."""
-        self._arrays: dict[tuple[str, str], dict[str, zarr.Array[Any]]] = {}
-
-    @classmethod
-    def open(cls, url: str | Path, *, writable: bool = False) -> "FeatureStore":
-        """Open a store by path or fsspec URL.
-
-        Args:
-            url: the path or URL.
-            writable: open groups and arrays for the creator's and the writers' use.
-
-        Raises:
-            StoreNotFoundError: nothing is there, something else is, or its creation never finished.
-            FormatVersionError: it was written in another format version.
-            StoreError: its metadata cannot be read.
-        """
-        location = StoreLocation.of(url)
-        root = location.open_group("r+" if writable else "r")
-        if root.attrs.get("format") != FORMAT_NAME:
-            raise StoreNotFoundError(
-                f"{location.url!r} is a Zarr group, but no feature store (its attribute 'format' is not "
-                f"{FORMAT_NAME!r}); choose another place"
-            )
-        version = root.attrs.get("format_version")
-        if version != FORMAT_VERSION:
-            raise FormatVersionError(
-                f"store {location.url!r} has format version {version}, this release reads version {FORMAT_VERSION}; "
-                "install the release of scale-video that wrote it, or a newer one"
-            )
-        if root.attrs.get("created") is not True:
-            raise StoreNotFoundError(
-                f"the creation of store {location.url!r} was interrupted; run the same `scale-video extract` again"
-            )
-        return cls(location, root)
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks of every backbone."""
-        return -(-self.num_videos // self.block_size)
-
-    def block_rows(self, index: int) -> slice:
-        """Rows of a block."""
-        return slice(index * self.block_size, min((index + 1) * self.block_size, self.num_videos))
-
-    def views(self) -> tuple[str, ...]:
-        """Names of the finished views, sorted."""
-        return tuple(name for name in finished_groups(self.root) if name != VIDEOS)
-
-    def backbones(self, view: str) -> tuple[str, ...]:
-        """Names of the finished backbones of a view, sorted."""
-        return finished_groups(self.view_group(view))
-
-    def view_group(self, view: str) -> zarr.Group:
-        """The group of a view.
-
-        Raises:
-            MissingArrayError: there is none of this name.
-        """
-        group = finished_group(self.root, view) if view != VIDEOS else None
-        if group is None:
-            known = ", ".join(self.views()) or "none"
-            raise MissingArrayError(f"store {self.location.url!r} has no view {view!r}; it has: {known}")
-        return group
-
-    def backbone_group(self, view: str, backbone: str) -> zarr.Group:
-        """The group of a backbone.
-
-        Raises:
-            MissingArrayError: there is none of this name.
-        """
-        group = finished_group(self.view_group(view), backbone)
-        if group is None:
-            known = ", ".join(self.backbones(view)) or "none"
-            raise MissingArrayError(
-                f"view {view!r} of store {self.location.url!r} has no features of {backbone!r}; it has: {known}"
-            )
-        return group
-
-    def backbone_attributes(self, view: str, backbone: str) -> Mapping[str, Any]:
-        """What is recorded of a backbone: source, weights digest, preprocessing, layer, licence, batch size.
-
-        Raises:
-            MissingArrayError: there is none of this name.
-        """
-        return attributes_of(self.backbone_group(view, backbone))
-
-    def backbone_arrays(self, view: str, backbone: str) -> "Mapping[str, zarr.Array[Any]]":
-        """The lazily read arrays of a backbone, checked against the format once.
-
-        Raises:
-            MissingArrayError: the backbone or one of its arrays is absent, or is not what the format demands.
-        """
-        if (view, backbone) not in self._arrays:
-            group = self.backbone_group(view, backbone)
-            lengths = self._plan_lengths(view) | {
-                "feature": require_count(group, "feature_dim"),
-                "block": self.num_blocks,
-            }
-            arrays = {
-                name: require_array(group, name, layout, lengths=lengths, chunk_rows=self.block_size)
-                for name, layout in BLOCK_ARRAYS.items()
-            }
-            arrays["commit"] = require_array(group, "commit", COMMIT, lengths=lengths, chunk_rows=1)
-            self._arrays[view, backbone] = arrays
-        return self._arrays[view, backbone]
-
-    def plan_digest(self, view: str) -> str:
-        """Digest of a view's plan, hexadecimal."""
-        return require_digest(self.view_group(view), "plan_digest")
-
-    def plan_arrays(self, view: str) -> "Mapping[str, zarr.Array[Any]]":
-        """The lazily read ``coordinates``, ``valid`` and ``planned`` of a view.
-
-        Raises:
-            MissingArrayError: one is absent, or is not what the format demands.
-        """
-        group, lengths = self.view_group(view), self._plan_lengths(view)
-        return {name: require_array(group, name, layout, lengths=lengths) for name, layout in PLAN_ARRAYS.items()}
 
     def plan(self, view: str) -> ClipPlan:
         """A view's plan, read whole.
@@ -208,7 +55,8 @@ class FeatureStore:
         """
         group = self.videos_group()
         with readable(f"the table of videos in store {self.location.url!r}"):
-            names = sorted(group.array_keys())
+            with quiet_zarr():
+                names = sorted(group.array_keys())
             class_names = attributes_of(group)["class_names"]
             return VideoTable(
                 ids=self.ids,
@@ -223,13 +71,6 @@ class FeatureStore:
     def ids(self) -> tuple[str, ...]:
         """The videos' ids."""
         return tuple(self.column("id"))
-
-    def videos_group(self) -> zarr.Group:
-        """The group of the table of videos."""
-        group = self.root.get(VIDEOS)
-        if not isinstance(group, zarr.Group):
-            raise MissingArrayError(f"store {self.location.url!r} has no group {VIDEOS!r}; it is damaged")
-        return group
 
     def column(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
         """Some rows of a column of the table of videos; text as Python strings.
@@ -353,7 +194,3 @@ class FeatureStore:
         values = np.zeros((len(rows), *array.shape[1:]), dtype=array.dtype)
         values[there] = read_rows(array, rows[there], location=self.location)
         return values
-
-    def _plan_lengths(self, view: str) -> dict[str, int]:
-        num_clips = require_count(self.view_group(view), "num_clips")
-        return {"video": self.num_videos, "clip": num_clips, "coordinate": len(Coordinate)}

@@ -1,7 +1,10 @@
 """What a look at a video file tells before it is decoded."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
+
+from scale_video.store.names import check_text
 
 
 class VideoStatus(IntEnum):
@@ -70,11 +73,15 @@ class VideoProbe:
         """Check that a readable video has frames, a rate and a size.
 
         Raises:
-            ValueError: an OK probe without them, or a rotation that is no multiple of 90.
+            ValueError: an OK probe without them, a rotation that is no multiple of 90, or an error without UTF-8.
         """
         if self.rotation_degrees not in (0, 90, 180, 270):
             raise ValueError(f"rotation_degrees must be 0, 90, 180 or 270, got {self.rotation_degrees}")
         if self.status == VideoStatus.OK and not (
-            self.duration_seconds > 0 and self.frames_per_second > 0 and self.height > 0 and self.width > 0
+            0 < self.duration_seconds < math.inf
+            and 0 < self.frames_per_second < math.inf
+            and self.height > 0
+            and self.width > 0
         ):
-            raise ValueError(f"a readable video needs a duration, a rate and a size, got {self}")
+            raise ValueError(f"a readable video needs a finite duration, a rate and a size, got {self}")
+        check_text(self.error, what="error")

@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_video.store.names import check_name, check_text
+
 SPLIT_CODES: Final[Mapping[str, int]] = {"none": 0, "train": 1, "validation": 2, "test": 3}
 
 
@@ -31,7 +33,8 @@ class VideoTable:
         """Check that every column has a value for every video.
 
         Raises:
-            ValueError: no videos, columns of unequal length, repeated ids, labels without class names.
+            ValueError: no videos, columns of unequal length, repeated ids, paths that are absolute or lead out of the
+                data root, text without UTF-8, columns that cannot be called so, labels without class names.
         """
         n = len(self.ids)
         if n == 0:
@@ -44,17 +47,32 @@ class VideoTable:
             seen: set[str] = set()
             twice = next(i for i in self.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
             raise ValueError(f"video id {twice!r} occurs twice; ids must be unique")
-        for name, label in self.labels.items():
-            if not (name == "label" or name.startswith("label_")):
-                raise ValueError(f"label column {name!r} must be called 'label' or 'label_<name>'")
-            num_classes = len(self.class_names.get(name, ()))
-            if label.min() < -1 or label.max() >= num_classes:
-                raise ValueError(
-                    f"column {name!r} has values in [{label.min()}, {label.max()}], but {num_classes} classes"
-                )
+        for what, texts in (("id", self.ids), ("path", self.paths), ("group", self.groups)):
+            for text in texts:
+                check_text(text, what=what)
+        for path in self.paths:
+            if path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f"path {path!r} must be relative, and lie beneath the data root")
+        self._check_labels()
         for name, split in self.splits.items():
+            check_name(name, what="split")
             if split.max() > max(SPLIT_CODES.values()):
                 raise ValueError(f"split {name!r} has the unknown code {split.max()}")
+
+    def _check_labels(self) -> None:
+        if odd := self.class_names.keys() - self.labels.keys():
+            raise ValueError(f"class_names of {', '.join(sorted(odd))}, but there is no such label column")
+        for name, label in self.labels.items():
+            if name != "label" and not name.startswith("label_"):
+                raise ValueError(f"label column {name!r} must be called 'label' or 'label_<name>'")
+            check_name(name, what="label column")
+            class_names = self.class_names.get(name, ())
+            for class_name in class_names:
+                check_text(class_name, what="class name")
+            if label.min() < -1 or label.max() >= len(class_names):
+                raise ValueError(
+                    f"column {name!r} has values in [{label.min()}, {label.max()}], but {len(class_names)} classes"
+                )
 
     @property
     def num_videos(self) -> int:

@@ -1,9 +1,9 @@
 """Makers of painted videos: real files each of whose frames says its own number in its pixels.
 
-    def test_something(tmp_path, make_painted_video, read_number):
-        path = make_painted_video(tmp_path / "a.mp4", num_frames=30, fps=25)
-        ...
-        assert read_number(frame) == 7          # any upright RGB frame of it, at any size
+def test_something(tmp_path, make_painted_video, read_number):
+    path = make_painted_video(tmp_path / "a.mp4", num_frames=30, fps=25)
+    ...
+    assert read_number(frame) == 7          # any upright RGB frame of it, at any size
 """
 
 from collections.abc import Callable, Sequence

@@ -39,23 +39,323 @@ def expected_numbers(times, numbers, coordinates, num_frames):
     return rows
 
 
-def spans(last_time, num_clips):
-    """Spans between frames, on frame boundaries, and from end to end, away from the millisecond of tolerance."""
+def spans(times, *, num_clips, num_frames=5):
+    """From end to end, at each single frame, and at random where a container's rounding of times does not matter."""
     rng = np.random.default_rng(3)
-    starts = rng.uniform(0, last_time, num_clips)
-    ends = rng.uniform(starts, last_time)
-    return np.concatenate([clip(0, last_time), *(clip(s, e) for s, e in zip(starts, ends, strict=True))])
+    rows = [clip(0, times[-1]), *(clip(t, t) for t in times)]
+    for _ in range(num_clips):
+        start, end = np.sort(rng.uniform(0, times[-1], 2))
+        samples = np.linspace(start, end, num_frames)
+        if np.abs(samples[:, None] + 1e-3 - np.array(times)).min() > 0.75e-3:
+            rows.append(clip(start, end))
+    return np.concatenate(rows)
 
 
 def test_each_clip_holds_the_frames_its_coordinates_demand(painted_video, read_number):
     times = painted_video.times
-    coordinates = spans(times[-1], 8)
-    # Samples at every single frame, too: where containers round, their times are off by half a millisecond.
-    coordinates = np.concatenate([coordinates, *(clip(t, t) for t in times)])
-    decoded = decode(
-        painted_video.path, coordinates, duration_seconds=probe_video(painted_video.path).duration_seconds
-    )
+    coordinates = spans(times, num_clips=12)
+    decoded = decode(painted_video.path, coordinates, duration_seconds=probe_video(painted_video.path).duration_seconds)
     assert (decoded.status, decoded.error) == (VideoStatus.OK, "")
     assert decoded.valid.all()
     numbers = [[read_number(frame) for frame in frames] for frames in decoded.frames]
     assert numbers == expected_numbers(times, painted_video.numbers, coordinates, 5)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, make_painted_video):
+    """60 frames at 30 a second, 2 s, upright."""
+    return make_painted_video(tmp_path_factory.mktemp("plain") / "a.mp4")
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    ticks=st.lists(st.tuples(st.integers(0, 1990), st.integers(0, 1990)).map(sorted), min_size=1, max_size=6),
+    num_frames=st.integers(2, 9),
+)
+def test_random_spans_hold_the_frames_they_demand(plain, read_number, ticks, num_frames):
+    # Starts and ends at odd multiples of 1/2 ms: never where float32 and the tolerance decide.
+    coordinates = np.concatenate([clip(start / 1000 + 5e-4, end / 1000 + 5e-4) for start, end in ticks])
+    times = [index / 30 for index in range(60)]
+    decoded = decode(plain, coordinates, duration_seconds=2.0, num_frames=num_frames)
+    numbers = [[read_number(frame) for frame in frames] for frames in decoded.frames]
+    for row, expected, samples in zip(
+        numbers, expected_numbers(times, range(60), coordinates, num_frames), coordinates[:, 5:], strict=True
+    ):
+        sample_times = np.linspace(*samples.astype(float), num_frames)
+        clear = np.abs(sample_times[:, None] + 1e-3 - np.array(times)).min(1) > 1e-6
+        assert np.array(row)[clear].tolist() == np.array(expected)[clear].tolist()
+
+
+def test_a_clip_of_the_published_span_has_the_published_frames(plain, read_number):
+    # 64 native frames, stride 4, from frame 7 on: floor(7 + j (64 - 1) / 15), of a video of 2 s only up to frame 59.
+    coordinates = clip(7 / 30, (7 + 48) / 30)
+    decoded = decode(plain, coordinates, duration_seconds=2.0, num_frames=13)
+    assert [read_number(frame) for frame in decoded.frames[0]] == [7 + 4 * j for j in range(13)]
+
+
+def test_a_single_frame_is_taken_from_the_middle(plain, read_number):
+    decoded = decode(plain, clip(0.5, 1.5), duration_seconds=2.0, num_frames=1)
+    assert [read_number(frame) for frame in decoded.frames[0]] == [30]
+
+
+def test_past_the_end_the_last_frame_repeats_and_the_status_is_padded(plain, read_number):
+    decoded = decode(plain, clip(1.8, 2.6), duration_seconds=2.0)
+    assert (decoded.status, decoded.error) == (VideoStatus.PADDED, "")
+    assert [read_number(frame) for frame in decoded.frames[0]] == [54, 59, 59, 59, 59]
+    assert decoded.valid.all()
+
+
+def test_a_clip_that_ends_with_the_video_is_not_padded(plain):
+    assert decode(plain, clip(0, 59 / 30), duration_seconds=2.0).status == VideoStatus.OK
+    assert decode(plain, clip(0, 60 / 30), duration_seconds=2.0).status == VideoStatus.PADDED
+
+
+def test_clips_that_are_not_planned_stay_empty(plain, read_number):
+    coordinates = np.concatenate([clip(0, 1), np.full((1, 7), np.nan, np.float32), clip(1, 1)])
+    decoded = decode(plain, coordinates, duration_seconds=2.0, valid=np.array([True, False, True]))
+    assert decoded.status == VideoStatus.OK
+    assert decoded.valid.tolist() == [True, False, True]
+    assert not decoded.frames[1].any()
+    assert read_number(decoded.frames[2, 0]) == 30
+
+
+def test_the_same_bits_come_out_every_time(plain):
+    coordinates = spans([index / 30 for index in range(60)], num_clips=5)
+    first, second = (decode(plain, coordinates, duration_seconds=2.0) for _ in range(2))
+    assert first.frames.tobytes() == second.frames.tobytes()
+
+
+# Boxes ---------------------------------------------------------------------------------------------------------------
+
+QUADRANTS = {  # top, left -> colour
+    (0, 0): (220, 40, 40),
+    (0, 1): (40, 200, 40),
+    (1, 0): (40, 40, 220),
+    (1, 1): (230, 230, 60),
+}
+
+
+def paint_quadrants(_number):
+    frame = np.zeros((64, 96, 3), np.uint8)
+    for (row, column), colour in QUADRANTS.items():
+        frame[32 * row : 32 * row + 32, 48 * column : 48 * column + 48] = colour
+    return frame
+
+
+def is_colour(pixels, colour):
+    return np.abs(pixels.astype(int) - np.array(colour)).max() < 16
+
+
+@pytest.mark.parametrize("rotation_degrees", [0, 90, 180, 270])
+def test_the_box_is_cut_out_of_the_upright_frame(tmp_path, make_painted_video, rotation_degrees):
+    path = make_painted_video(tmp_path / "a.mp4", num_frames=4, draw=paint_quadrants, rotation_degrees=rotation_degrees)
+    places = list(QUADRANTS)
+    boxes = [clip(0, 0.1, top=r / 2, bottom=(r + 1) / 2, left=c / 2, right=(c + 1) / 2) for r, c in places]
+    decoded = decode(path, np.concatenate(boxes), duration_seconds=4 / 30, num_frames=2, frame_size=16)
+    for frames, place in zip(decoded.frames, places, strict=True):
+        assert is_colour(frames[:, 2:-2, 2:-2], QUADRANTS[place])  # chroma of the neighbours bleeds into the edge
+
+
+def test_a_flipped_clip_is_mirrored(tmp_path, make_painted_video):
+    path = make_painted_video(tmp_path / "a.mp4", num_frames=4, draw=paint_quadrants)
+    boxes = {"bottom": 0.75, "right": 0.75}
+    decoded = decode(
+        path, np.concatenate([clip(0, 0, **boxes), clip(0, 0, flip=1, **boxes)]), duration_seconds=4 / 30, num_frames=1
+    )
+    plain, mirrored = decoded.frames[:, 0]
+    np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+    assert is_colour(mirrored[:12, -12:], QUADRANTS[0, 0])
+
+
+def test_edges_are_rounded_to_whole_pixels_and_at_least_one(tmp_path, make_painted_video):
+    path = make_painted_video(tmp_path / "a.mp4", num_frames=2, draw=paint_quadrants)
+    boxes = [
+        clip(0, 0, left=48.4 / 96, right=49.3 / 96, bottom=0.4),  # column 48: right of the middle
+        clip(0, 0, left=46.6 / 96, right=46.7 / 96, bottom=0.4),  # no column: widened to 47
+        clip(0, 0, left=1 - 1e-6, right=1.0000001, bottom=0.4),  # at the very edge: column 95
+    ]
+    decoded = decode(path, np.concatenate(boxes), duration_seconds=2 / 30, num_frames=1, frame_size=8)
+    left, right = QUADRANTS[0, 0], QUADRANTS[0, 1]
+    red = decoded.frames[:, 0, 4, 4, 0].astype(int)
+    assert abs(red[0] - right[0]) < abs(red[0] - left[0])
+    assert abs(red[1] - left[0]) < abs(red[1] - right[0])
+    assert is_colour(decoded.frames[2, 0], right)
+
+
+def test_resizing_is_pillows_antialiased_bilinear(tmp_path, make_painted_video):
+    image = pytest.importorskip("PIL.Image")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    path = make_painted_video(tmp_path / "a.mp4", num_frames=2, draw=lambda _: noise)
+    whole = decode_clips(
+        path, coordinates=clip(0, 0, right=64 / 96), valid=np.ones(1, np.bool_), duration_seconds=2 / 30, num_frames=1,
+        frame_size=64,
+    ).frames[0, 0]  # fmt: skip
+    small = decode(path, clip(0, 0, right=64 / 96), duration_seconds=2 / 30, num_frames=1, frame_size=23).frames[0, 0]
+    resized = np.asarray(image.fromarray(whole).resize((23, 23), image.Resampling.BILINEAR))
+    assert np.abs(small.astype(int) - resized).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("space", "full_range", "kr", "kb"),
+    [(1, False, 0.2126, 0.0722), (5, False, 0.299, 0.114), (2, False, 0.299, 0.114), (1, True, 0.2126, 0.0722)],
+    ids=["BT.709", "BT.601", "not named", "BT.709 full range"],
+)
+def test_colours_follow_the_matrix_and_range_that_the_stream_names(tmp_path, space, full_range, kr, kb):
+    luma, blue, red = 120, 100, 170
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"qp": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = space, 2 if full_range else 1
+        frame = av.VideoFrame(64, 64, "yuv420p")
+        for plane, value in zip(frame.planes, (luma, blue, red), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        frame.colorspace, frame.color_range = space, 2 if full_range else 1
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    pixel = decode(path, clip(0, 0), duration_seconds=1.0, num_frames=1).frames[0, 0, 16, 16].astype(int)
+    y = luma / 255 if full_range else (luma - 16) / 219
+    b, r = ((value - 128) / (255 if full_range else 224) for value in (blue, red))
+    wanted = y + 2 * (1 - kr) * r, y - 2 * (kb * (1 - kb) * b + kr * (1 - kr) * r) / (1 - kr - kb), y + 2 * (1 - kb) * b
+    assert np.abs(pixel - 255 * np.array(wanted)).max() <= 3
+
+
+def test_a_change_of_size_midway_is_cropped_by_fractions(tmp_path, make_painted_video, read_number):
+    first = make_painted_video(tmp_path / "1.h264", num_frames=15)
+    second = make_painted_video(tmp_path / "2.h264", num_frames=15, height=128, width=128, first_number=15)
+    path = tmp_path / "both.h264"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    decoded = decode(path, clip(0, 29 / 30), duration_seconds=1.0, num_frames=30)
+    assert [read_number(frame) for frame in decoded.frames[0]] == list(range(30))
+
+
+# Damage --------------------------------------------------------------------------------------------------------------
+
+
+def seconds_of(*numbers):
+    return np.concatenate([clip(number / 30, number / 30) for number in numbers])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".avi", "mpeg4"), (".mkv", "libx264"), (".ts", "libx264"), (".webm", "libvpx-vp9")]
+)
+def test_a_file_cut_after_planning_is_partial(tmp_path, make_painted_video, cut_short, read_number, suffix, codec):
+    path = make_painted_video(tmp_path / f"a{suffix}", codec=codec, num_frames=240)
+    whole = probe_video(path)
+    coordinates = seconds_of(0, 3, 5, 200, 220, 239)
+    decoded = decode(cut_short(path, part=0.6), coordinates, duration_seconds=whole.duration_seconds, num_frames=2)
+    assert decoded.status == VideoStatus.PARTIAL
+    assert decoded.valid.tolist() == [True, True, True, False, False, False]
+    assert [read_number(frames[0]) for frames in decoded.frames[:3]] == [0, 3, 5]
+    assert not decoded.frames[3:].any()
+    assert decoded.error.startswith("3 of 6 clips cannot be decoded: ")
+    assert "\n" not in decoded.error
+    assert str(tmp_path) not in decoded.error
+
+
+def test_a_cut_mp4_without_its_index_is_corrupt(plain, tmp_path, cut_short):
+    path = Path(shutil.copy(plain, tmp_path))
+    decoded = decode(cut_short(path, part=0.6), clip(0, 1), duration_seconds=2.0)
+    assert decoded.status == VideoStatus.CORRUPT
+    assert decoded.error == "cannot be opened as a video: Invalid data found when processing input"
+    assert not decoded.valid.any()
+    assert not decoded.frames.any()
+
+
+def test_a_file_cut_before_planning_keeps_its_clips_but_is_partial(
+    tmp_path, make_painted_video, cut_short, read_number
+):
+    path = cut_short(make_painted_video(tmp_path / "a.mkv", num_frames=40), part=0.6)
+    decoded = decode(path, seconds_of(0, 5), duration_seconds=probe_video(path).duration_seconds, num_frames=2)
+    assert decoded.status == VideoStatus.PARTIAL
+    assert decoded.valid.all()
+    assert decoded.error.startswith("is ")
+    assert decoded.error.endswith(" bytes shorter than its header says")
+
+
+def test_a_file_all_of_whose_clips_lie_behind_its_end_is_corrupt(tmp_path, make_painted_video):
+    path = make_painted_video(tmp_path / "a.ts", num_frames=20)
+    decoded = decode(path, clip(1, 2), duration_seconds=3.0)
+    assert decoded.status == VideoStatus.CORRUPT
+    assert decoded.error == "1 of 1 clips cannot be decoded: it ends at 0.63 of 3.00 s"
+    assert not decoded.frames.any()
+
+
+def damage_packet(path, index):
+    """Zero the packet of that number, in file order; gives the frame that it held."""
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][index]
+        content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+        number = round(packet.pts * packet.time_base * 30)
+    path.write_bytes(content)
+    return number
+
+
+def test_after_damage_nothing_is_trusted_until_the_next_key_frame(tmp_path, make_painted_video, read_number):
+    path = make_painted_video(
+        tmp_path / "a.mp4", num_frames=36, max_b_frames=0, options={"x264-params": "keyint=12:scenecut=0"}
+    )
+    assert damage_packet(path, 15) == 15
+    decoded = decode(path, seconds_of(*range(36)), duration_seconds=1.2, num_frames=2)
+    assert np.flatnonzero(~decoded.valid).tolist() == list(range(15, 24))
+    assert [read_number(frames[0]) for frames in decoded.frames[decoded.valid]] == [*range(15), *range(24, 36)]
+    assert decoded.status == VideoStatus.PARTIAL
+    assert decoded.error.startswith("9 of 36 clips cannot be decoded: a frame ")
+
+
+def test_damage_between_key_frames_costs_only_what_lies_there(tmp_path, make_painted_video, read_number):
+    path = make_painted_video(tmp_path / "a.mp4", num_frames=20, codec="mjpeg", max_b_frames=0)
+    assert damage_packet(path, 8) == 8
+    late = np.concatenate([seconds_of(*range(20)), clip(7.5 / 30, 7.5 / 30), clip(9.5 / 30, 9.5 / 30)])
+    decoded = decode(path, late, duration_seconds=20 / 30, num_frames=2)
+    # Frame 7 itself is sure; half a frame later a gap begins that may have held another one.
+    assert np.flatnonzero(~decoded.valid).tolist() == [8, 20]
+    assert read_number(decoded.frames[21, 0]) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "error"),
+    [
+        ("gone.mp4", None, VideoStatus.MISSING, "cannot be read: No such file or directory"),
+        ("empty.avi", b"", VideoStatus.CORRUPT, "is empty (0 bytes)"),
+        ("a.mp4", b"text " * 99, VideoStatus.CORRUPT, "cannot be opened as a video: Invalid data found when processing input"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_video_gives_a_status(tmp_path, name, content, status, error):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    decoded = decode(tmp_path / name, clip(0, 1), duration_seconds=2.0)
+    assert (decoded.status, decoded.error) == (status, error)
+    assert decoded.frames.shape == (1, 5, 32, 32, 3)
+    assert not decoded.frames.any()
+    assert not decoded.valid.any()
+
+
+# The caller's mistakes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"valid": np.ones(2, np.bool_)}, r"coordinates \(1, 7\) and valid \(2,\) must be \(K, 7\) and \(K,\)"),
+        ({"coordinates": np.zeros((1, 6), np.float32)}, r"coordinates \(1, 6\) and valid"),
+        ({"num_frames": 0}, r"num_frames \(0\) and frame_size \(8\) must be at least 1"),
+        ({"frame_size": 0}, r"num_frames \(2\) and frame_size \(0\) must be at least 1"),
+        ({"valid": np.zeros(1, np.bool_)}, "valid plans none of the clips; leave out videos"),
+        ({"coordinates": clip(0, 1, top=0.5, bottom=0.5)}, r"top \(0.5\) must be less than bottom \(0.5\)"),
+        ({"coordinates": clip(0, 1, left=np.nan)}, r"left \(nan\) must be less than right \(1\)"),
+        ({"coordinates": clip(2, 1)}, "start must not be after end"),
+        ({"duration_seconds": 0.0}, r"duration_seconds \(0\) must be positive"),
+    ],
+)
+def test_wrong_arguments_are_refused(plain, changes, message):
+    arguments = {
+        "coordinates": clip(0, 1),
+        "valid": np.ones(1, np.bool_),
+        "duration_seconds": 2.0,
+        "num_frames": 2,
+        "frame_size": 8,
+    }
+    with pytest.raises(ValueError, match=message):
+        decode_clips(plain, **(arguments | changes))

@@ -32,9 +32,10 @@ def test_duration_and_rate_of_constant_rate_mp4_are_exact(tmp_path, make_painted
 
 def test_a_webm_that_says_no_duration_is_measured(tmp_path, make_painted_video):
     path = tmp_path / "live.mkv"
-    with av.open(str(path), "w", options={"live": "1"}) as live, av.open(
-        str(make_painted_video(tmp_path / "a.mkv", max_b_frames=0))
-    ) as source:
+    with (
+        av.open(str(path), "w", options={"live": "1"}) as live,
+        av.open(str(make_painted_video(tmp_path / "a.mkv", max_b_frames=0))) as source,
+    ):
         stream = live.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:
@@ -171,9 +172,10 @@ def test_a_cut_mp4_is_corrupt_or_measured(tmp_path, make_painted_video, cut_shor
     path = tmp_path / "a.mp4"
     make_painted_video(path)
     if front_index:
-        with av.open(str(path)) as source, av.open(
-            str(tmp_path / "b.mp4"), "w", options={"movflags": "faststart"}
-        ) as target:
+        with (
+            av.open(str(path)) as source,
+            av.open(str(tmp_path / "b.mp4"), "w", options={"movflags": "faststart"}) as target,
+        ):
             stream = target.add_stream_from_template(source.streams.video[0])
             for packet in source.demux(video=0):
                 if packet.dts is not None:
