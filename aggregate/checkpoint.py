@@ -70,13 +70,7 @@ class TrainingRecord:
         for name in sorted(ours.keys() | theirs.keys()):
             mine, its = ours.get(name), theirs.get(name)
             if mine != its:
-                if isinstance(mine, list) and isinstance(its, list):
-                    unshared = len(set(mine) ^ set(its))
-                    how = (
-                        f"{unshared} of {len(mine)} and {len(its)} entries differ" if unshared else "the order differs"
-                    )
-                    return f"{name}: {how}"
-                return f"{name}: {mine!r} != {its!r}"
+                return f"{name}: {_contrast(mine, its)}"
         return None
 
 
@@ -173,6 +167,15 @@ def _check_plain(value: object, name: str) -> None:
             _check_plain(item, name)
     elif type(value) not in (str, int, float, bool):  # a subclass, such as numpy.float64, would need unpickling
         raise ValueError(f"{name} must be str, int, float, bool, list or dict, got {type(value).__name__}")
+
+
+def _contrast(mine: object, its: object) -> str:
+    """Two unequal values; of lists, which may be long, only how much they differ."""
+    if not (isinstance(mine, list) and isinstance(its, list)):
+        return f"{mine!r} != {its!r}"
+    if unshared := len(set(map(repr, mine)) ^ set(map(repr, its))):
+        return f"{unshared} of {len(mine)} and {len(its)} entries differ"
+    return "the order differs"
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

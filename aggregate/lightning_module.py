@@ -30,8 +30,8 @@ _PATIENCE_EPOCHS: Final = 3
 _logger = logging.getLogger(__name__)
 
 
-class TrainingDivergedError(RuntimeError):
-    """The loss is no longer a finite number; going on would only spoil the weights."""
+class TrainingDivergedError(ValueError):
+    """The loss is no longer a finite number; other values of the configuration are the way out."""
 
 
 class SetPretraining(LightningModule):
@@ -132,9 +132,9 @@ class SetPretraining(LightningModule):
         checkpoint[RECORD] = replace(self.record, epochs_done=epochs_done).to_plain()
 
     def _raise_if_diverged(self) -> None:
-        for task in self._watch.diverged():
+        if diverged := " and ".join(self._watch.diverged()):
             raise TrainingDivergedError(
-                f"the loss of task '{task}' is not finite in epoch {self.current_epoch} at step {self.global_step}; "
+                f"loss of {diverged} not finite in epoch {self.current_epoch + 1}, step {self.global_step}; "
                 f"lower learning_rate ({self.record.config.learning_rate}) or raise warmup_fraction "
                 f"({self.record.config.warmup_fraction}), and start anew or from the last checkpoint"
             )

@@ -52,7 +52,7 @@ def pretrain(
         run_dir: The run's folder; made if absent.
         provenance: What identifies the features (store, backbone, digests of weights and plan): str, int, float, bool,
             list or dict. Kept in the checkpoint, and compared when resuming.
-        resume: Go on from ``last.ckpt`` if there is one; else start anew and overwrite it.
+        resume: Go on from ``last.ckpt`` if there is one. False deletes it and starts anew.
         progress: Show a bar on stderr, if that is a terminal.
         tensorboard: Write TensorBoard logs as well, to ``run_dir/tensorboard``.
         checkpoint_every_epochs: Epochs between two checkpoints.
@@ -79,8 +79,10 @@ def pretrain(
         provenance=dict(provenance),
     )
     checkpoint = run_dir / CHECKPOINT_NAME
-    resumed = resume and checkpoint.exists()
-    if resumed and _checked_progress(checkpoint, record) >= config.epochs:
+    if not resume:
+        checkpoint.unlink(missing_ok=True)  # or an interruption before the first new one would bring it back
+    resumed = checkpoint.exists()
+    if resumed and _is_complete(checkpoint, record):
         _logger.info("%s: training is complete", checkpoint)
         return checkpoint
     extra = [*callbacks, PretrainProgress()] if progress else [*callbacks]
@@ -101,8 +103,8 @@ def pretrain(
     return checkpoint
 
 
-def _checked_progress(checkpoint: Path, record: TrainingRecord) -> int:
-    """Epochs that a checkpoint has behind it; raises if it is another training's."""
+def _is_complete(checkpoint: Path, record: TrainingRecord) -> bool:
+    """Whether a checkpoint has all epochs behind it; raises if it is another training's."""
     before = load_record(checkpoint)
     difference = before.difference(record)
     if difference is not None:
@@ -110,7 +112,7 @@ def _checked_progress(checkpoint: Path, record: TrainingRecord) -> int:
             f"'{checkpoint}' is of another training ({difference}); use the same values, "
             "another run folder, or start anew without resuming"
         )
-    return before.epochs_done
+    return before.is_complete
 
 
 class _SeededDropout(Callback):

@@ -18,6 +18,9 @@ from scale_video.extract.video_file import LIBAV_ERRORS, VideoFileError, reason
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.video_probe import VideoStatus
 
+BATCH_BYTES = 1 << 20
+"""Crops of a clip are resized in batches of about this size."""
+
 
 class ClipPainter:
     """Writes decoded frames into clips: upright, cropped, resized, mirrored."""
@@ -34,24 +37,44 @@ class ClipPainter:
         """RGB, shape (K, T, S, S, 3); 0 until painted."""
         self._flips = [flip == 1 for flip in coordinates[:, Coordinate.FLIP].tolist()]
         self._boxes = lru_cache(maxsize=4)(partial(_boxes, coordinates))  # by frame size, which may change midway
+        self._crops = [_Crops() for _ in coordinates]
         self._to_rgb = VideoReformatter()  # one for all frames: it keeps the tables of the conversion
         self._orientation: Orientation | None = None
 
     def paint(self, picture: VideoFrame, samples: NDArray[np.int64]) -> None:
-        """Write one frame into all samples (flat indices into K, T) that want it.
+        """Write one frame into all samples (flat indices into K, T) that want it, at the latest with ``finish``.
 
         Raises:
             VideoFileError: its pixel format cannot be converted.
         """
         rgb = self._upright_rgb(picture)
-        num_frames, frame_size = self.frames.shape[1:3]
-        painted: dict[int, NDArray[np.uint8]] = {}
+        boxes = self._boxes(rgb.shape[0], rgb.shape[1])
+        positions: dict[int, list[int]] = {}
         for sample in samples.tolist():
-            clip, position = divmod(sample, num_frames)
-            if clip not in painted:
-                crop = rgb[self._boxes(rgb.shape[0], rgb.shape[1])[clip]]
-                painted[clip] = _resize(crop, frame_size, mirror=self._flips[clip])
-            self.frames[clip, position] = painted[clip]
+            clip, position = divmod(sample, self.frames.shape[1])
+            positions.setdefault(clip, []).append(position)
+        for clip, wanted in positions.items():
+            if not self._crops[clip].add(rgb[boxes[clip]], wanted):
+                self._resize(clip)
+                self._crops[clip].add(rgb[boxes[clip]], wanted)
+
+    def finish(self) -> None:
+        """Write what waits to be resized."""
+        for clip in range(len(self.frames)):
+            self._resize(clip)
+
+    def _resize(self, clip: int) -> None:
+        """Bilinear with antialiasing, in integers: the same bits whatever the batch or the number of threads."""
+        crops, positions = self._crops[clip].take()
+        if len(crops) == 0:
+            return
+        pixels = torch.from_numpy(crops).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last
+        resized = F.interpolate(pixels, size=self.frames.shape[2:4], mode="bilinear", antialias=True)
+        if self._flips[clip]:
+            resized = resized.flip(3)  # 10 times faster than a copy of NumPy's reversed view
+        for frame, wanted in zip(resized.permute(0, 2, 3, 1).numpy(), positions, strict=True):
+            for position in wanted:
+                self.frames[clip, position] = frame
 
     def _upright_rgb(self, picture: VideoFrame) -> NDArray[np.uint8]:
         if self._orientation is None:
@@ -78,10 +101,26 @@ def _boxes(coordinates: NDArray[np.float32], height: int, width: int) -> list[tu
     return list(zip(*sides, strict=True))
 
 
-def _resize(rgb: NDArray[np.uint8], size: int, *, mirror: bool) -> NDArray[np.uint8]:
-    """Bilinear with antialiasing, in integers (the same bits whatever the number of threads), to (size, size, 3)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(rgb))[None].permute(0, 3, 1, 2)  # (1, 3, H, W), channels last
-    resized = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    if mirror:
-        resized = resized.flip(3)  # 10 times faster than a copy of NumPy's reversed view
-    return resized[0].permute(1, 2, 0).numpy()
+class _Crops:
+    """Crops of one clip that wait to be resized together: small ones cost a third less that way."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty((0, 0, 0, 3), np.uint8)
+        self._positions: list[list[int]] = []
+
+    def add(self, crop: NDArray[np.uint8], positions: list[int]) -> bool:
+        """Copy a crop and note where it belongs; False when there is no room before the next ``take``."""
+        if self._positions and crop.shape != self._buffer.shape[1:]:  # the frame size has changed
+            return False
+        if len(self._positions) == len(self._buffer) > 0:
+            return False
+        if crop.shape != self._buffer.shape[1:]:
+            self._buffer = np.empty((max(1, BATCH_BYTES // crop.size), *crop.shape), np.uint8)
+        self._buffer[len(self._positions)] = crop
+        self._positions.append(positions)
+        return True
+
+    def take(self) -> tuple[NDArray[np.uint8], list[list[int]]]:
+        """The crops (B, H, W, 3), until the next ``add``, and their places; room is made for more."""
+        positions, self._positions = self._positions, []
+        return self._buffer[: len(positions)], positions

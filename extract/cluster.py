@@ -50,7 +50,7 @@ def dask_client(*, scheduler: str | None, num_workers: int, processes: bool = Tr
             n_workers=num_workers if processes else 1,
             threads_per_worker=1 if processes else num_workers,
             processes=processes,
-            host="127.0.0.1",
+            host="127.0.0.1" if processes else None,  # threads talk through memory, and listen nowhere
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
         ) as cluster,

@@ -103,13 +103,15 @@ def _fill(painter: ClipPainter, pending: PendingSamples, frames: ShownFrames, *,
         if shown is not None and len(samples):
             painter.paint(shown.picture, samples)
         if pending.done:
-            return
+            break
         shown = following
-    # By the probe the last frame starts one interval before the end; without it, the file is shorter than planned.
-    ends_early = frames.read_seconds + 1.5 * frames.seconds_per_frame < duration_seconds
-    samples = pending.take(shown, until=np.inf, gap=frames.ends_in_gap or ends_early)
-    if shown is not None and len(samples):
-        painter.paint(shown.picture, samples)
+    else:
+        # By the probe, the last frame starts one interval before the end; else the file is shorter than planned.
+        ends_early = frames.read_seconds + 1.5 * frames.seconds_per_frame < duration_seconds
+        samples = pending.take(shown, until=np.inf, gap=frames.ends_in_gap or ends_early)
+        if shown is not None and len(samples):
+            painter.paint(shown.picture, samples)
+    painter.finish()
 
 
 def _check(coordinates: NDArray[np.float32], valid: NDArray[np.bool_], *, num_frames: int, frame_size: int) -> None:

@@ -67,6 +67,8 @@ class ClipPlan:
             raise ValueError(f"planned must be bool {self.valid.shape[:1]}, got {self.planned.shape}")
         if (self.valid[:, 1:] > self.valid[:, :-1]).any():
             raise ValueError("valid clips must come first in a row")
+        if self.valid[~self.planned].any():
+            raise ValueError("a video that the view leaves out (planned is false) has a valid clip")
         if not np.isfinite(self.coordinates[self.valid]).all():
             raise ValueError("a planned clip has a coordinate that is not finite")
         if not np.isnan(self.coordinates[~self.valid]).all():

@@ -249,8 +249,9 @@ def _write_view(
     }
     group = root.create_group(plan.view, overwrite=True, attributes=attributes)
     lengths = {"video": plan.num_videos, "clip": plan.num_clips, "coordinate": len(COORDINATE_NAMES)}
+    chunk_rows = plan_chunk_rows(num_videos=plan.num_videos, block_size=block_size)
     for name, layout in PLAN_ARRAYS.items():
-        array = create_array(group, name, layout, lengths=lengths, chunk_rows=plan_chunk_rows(block_size))
+        array = create_array(group, name, layout, lengths=lengths, chunk_rows=chunk_rows)
         array[:] = getattr(plan, name)
     write_column(group, "video", TEXT, video_ids)
     write_column(group, "coordinate", COORDINATE, COORDINATE_NAMES)

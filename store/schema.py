@@ -16,7 +16,7 @@ FORMAT_VERSION: Final = 1
 
 VIDEOS: Final = "videos"
 TABLE_CHUNK: Final = 4096
-"""Rows in a chunk of a column of ``videos``: 64 rows cost little to read, and 10 million make 2 500 files."""
+"""Most rows in a chunk of a column of ``videos``: it costs little to read, and 10 million videos make 2 500 files."""
 
 VIDEO: Final = ("video",)
 CLIP: Final = ("video", "clip")
@@ -94,13 +94,14 @@ def column_layout(name: str) -> ArrayLayout | None:
     return PROBE_ARRAYS.get(name)
 
 
-def plan_chunk_rows(block_size: int) -> int:
+def plan_chunk_rows(*, num_videos: int, block_size: int) -> int:
     """Rows in a chunk of a view's arrays: whole blocks, about as many rows as in a chunk of ``videos``.
 
-    >>> plan_chunk_rows(64), plan_chunk_rows(10), plan_chunk_rows(5000)
-    (4096, 4090, 5000)
+    >>> plan_chunk_rows(num_videos=10_000, block_size=10), plan_chunk_rows(num_videos=7, block_size=3)
+    (4090, 9)
     """
-    return max(1, TABLE_CHUNK // block_size) * block_size
+    num_blocks = -(-num_videos // block_size)
+    return min(max(1, TABLE_CHUNK // block_size), num_blocks) * block_size
 
 
 def create_array(
@@ -134,4 +135,4 @@ def write_column(group: zarr.Group, name: str, layout: ArrayLayout, values: Any)
     """Create a one-dimensional array and fill it at once."""
     column = np.asarray(values, dtype=object if layout.dtype == "string" else layout.dtype)
     lengths = {layout.dimensions[0]: len(column)}
-    create_array(group, name, layout, lengths=lengths, chunk_rows=TABLE_CHUNK)[:] = column
+    create_array(group, name, layout, lengths=lengths, chunk_rows=min(TABLE_CHUNK, len(column)))[:] = column

@@ -55,7 +55,7 @@ SHOT_FRAMES: Final = 12
 class TrainingParameters:
     """What the shipped weights follow from, but for the last bits of a machine's arithmetic."""
 
-    num_shots: int = 14_000
+    num_shots: int = 8_000
     num_epochs: int = 4
     """Each has its own clip and box of every shot."""
     batch_size: int = 64
@@ -212,7 +212,7 @@ def main() -> None:
     """Train and write the weights."""
     parser = argparse.ArgumentParser(description="Train the backbone motion3d on rendered single motions.")
     parser.add_argument("--output", type=Path, required=True, help="file of the weights (.safetensors)")
-    parser.add_argument("--num-shots", type=int, default=14_000)
+    parser.add_argument("--num-shots", type=int, default=8_000)
     parser.add_argument("--num-epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

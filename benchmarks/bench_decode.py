@@ -1,0 +1,263 @@
+"""How fast the clips of a video become pixels, against what the machine allows and against what people use today.
+
+    python benchmarks/bench_decode.py --json decode.json
+
+Cases: 16 random clips (16 frames, 224 pixels) of a UCF-101-like AVI, a Kinetics-like MP4 and a 720p MP4 of a minute.
+Peers, in the same run, interleaved, on the same file, clips and frames, one thread each:
+
+- ``decode only``: PyAV decoding the whole file and dropping the frames. No way of decoding every frame once is faster.
+- ``opencv``: the usual loop over ``VideoCapture.read``, then crop and ``cv2.resize`` as its manual advises: bilinear to
+  enlarge, area to shrink.
+- ``decord``: ``VideoReader.get_batch`` of the needed frames, then the same as OpenCV.
+
+A ratio above 1: ours is faster. What is not installed, or fails on a file, is said in its row. Time is the process's
+CPU time, of all its threads: everything here computes, nobody may gain by a hidden thread, and neighbours matter less.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from scale_video.extract.decode import decode_clips
+from scale_video.extract.probe import probe_video
+from scale_video.extract.sample_frames import TOLERANCE_SECONDS, sample_times
+from scale_video.store.clip_plan import Coordinate
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+
+NUM_CLIPS, NUM_FRAMES, FRAME_SIZE, SPAN_SECONDS = 16, 16, 224, 64 / 30
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A file, its clips, and for the peers the same clips as frame numbers."""
+
+    case: str
+    path: Path
+    probe: VideoProbe
+    coordinates: NDArray[np.float32]
+    """Shape (K, C = 7)."""
+    frame_numbers: NDArray[np.int64]
+    """Shape (K, T): what ``coordinates`` mean at the file's constant rate."""
+
+
+def write_video(path: Path, *, seconds: float, fps: int, width: int, height: int, codec: str, bit_rate: int) -> None:
+    """Write a moving cut-out of a smooth texture with noise on it, about as hard to code as footage."""
+    generator = torch.Generator().manual_seed(0)
+    texture = torch.zeros(1, 3, height + 256, width + 256)
+    for cells in (4, 16, 64):
+        noise = torch.rand(1, 3, cells, cells, generator=generator)
+        texture += F.interpolate(noise, texture.shape[2:], mode="bicubic") / cells**0.5
+    grain = torch.randint(-6, 7, (8, height, width, 1), generator=generator)
+    pixels = (255 * texture / texture.max()).clamp(0, 255)[0].permute(1, 2, 0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", bit_rate
+        if codec == "mpeg4":
+            stream.codec_context.codec_tag = "XVID"
+        else:
+            stream.options = {"preset": "veryfast"}
+        for index in range(round(seconds * fps)):
+            top, left = (int(128 + 120 * f(index / 25)) for f in (np.sin, np.cos))
+            moving = pixels[top : top + height, left : left + width] + grain[index % len(grain)]
+            picture = moving.clamp(0, 255).to(torch.uint8).contiguous().numpy()
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def plan(case: str, path: Path) -> Sample:
+    """Draw clips as the ``random`` view does: any start, the short side resized to 256-320, a 224 crop, flips."""
+    probe = probe_video(path)
+    rng = np.random.default_rng(0)
+    coordinates = np.zeros((NUM_CLIPS, len(Coordinate)), np.float32)
+    for row in coordinates:
+        box = FRAME_SIZE / rng.integers(256, 321) * min(probe.height, probe.width)
+        top, left = rng.uniform(0, probe.height - box), rng.uniform(0, probe.width - box)
+        start = rng.uniform(0, probe.duration_seconds - SPAN_SECONDS)
+        row[Coordinate.FLIP] = rng.integers(2)
+        row[[Coordinate.TOP, Coordinate.BOTTOM]] = top / probe.height, (top + box) / probe.height
+        row[[Coordinate.LEFT, Coordinate.RIGHT]] = left / probe.width, (left + box) / probe.width
+        row[[Coordinate.START, Coordinate.END]] = start, start + SPAN_SECONDS - 1 / probe.frames_per_second
+    times = sample_times(coordinates, num_frames=NUM_FRAMES) + TOLERANCE_SECONDS
+    numbers = np.floor(times * probe.frames_per_second).astype(np.int64)
+    return Sample(case, path, probe, coordinates, numbers)
+
+
+def ours(sample: Sample) -> NDArray[np.uint8]:
+    """``decode_clips``."""
+    decoded = decode_clips(
+        sample.path,
+        coordinates=sample.coordinates,
+        valid=np.ones(NUM_CLIPS, np.bool_),
+        duration_seconds=sample.probe.duration_seconds,
+        num_frames=NUM_FRAMES,
+        frame_size=FRAME_SIZE,
+    )
+    if decoded.status != VideoStatus.OK:
+        raise RuntimeError(f"{sample.case}: {decoded.status.name} {decoded.error}")
+    return decoded.frames
+
+
+def decode_only(sample: Sample) -> None:
+    """Every frame decoded, none converted."""
+    with av.open(str(sample.path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_count, stream.codec_context.thread_type = 1, "NONE"
+        for _ in container.decode(stream):
+            pass
+
+
+def _crop_and_resize(sample: Sample, frames: dict[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The clips out of RGB frames by number, as a user of OpenCV writes it."""
+    import cv2
+
+    clips = np.empty((NUM_CLIPS, NUM_FRAMES, FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
+    scale = np.array([sample.probe.height, sample.probe.width] * 2)
+    for clip, row in enumerate(sample.coordinates):
+        top, left, bottom, right = np.rint(row[Coordinate.TOP : Coordinate.RIGHT + 1] * scale).astype(int)
+        for position, number in enumerate(sample.frame_numbers[clip].tolist()):
+            crop = frames[number][top:bottom, left:right]
+            how = cv2.INTER_AREA if crop.shape[0] > FRAME_SIZE else cv2.INTER_LINEAR
+            resized = cv2.resize(crop, (FRAME_SIZE, FRAME_SIZE), interpolation=how)
+            clips[clip, position] = cv2.flip(resized, 1) if row[Coordinate.FLIP] else resized
+    return clips
+
+
+def opencv(sample: Sample) -> NDArray[np.uint8]:
+    """Read to the last needed frame; convert and keep the needed ones."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    needed = set(sample.frame_numbers.ravel().tolist())
+    frames = {}
+    capture = cv2.VideoCapture(str(sample.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    for number in range(max(needed) + 1):
+        read, bgr = capture.read()
+        if not read:
+            raise RuntimeError(f"no frame {number}")
+        if number in needed:
+            frames[number] = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    capture.release()
+    return _crop_and_resize(sample, frames)
+
+
+def decord(sample: Sample) -> NDArray[np.uint8]:
+    """One batch of the needed frames."""
+    import decord as decord_module
+
+    numbers = np.unique(sample.frame_numbers)
+    reader = decord_module.VideoReader(str(sample.path), num_threads=1)
+    batch = reader.get_batch(numbers).asnumpy()
+    return _crop_and_resize(sample, dict(zip(numbers.tolist(), batch, strict=True)))
+
+
+PEERS: dict[str, Callable[[Sample], Any]] = {"decode only": decode_only, "opencv": opencv, "decord": decord}
+
+
+def measure(sample: Sample, *, repeats: int) -> list[dict[str, Any]]:
+    """Time ours and each peer in turn, after a warm-up; one record for each peer."""
+    contestants: dict[str, Callable[[Sample], Any]] = {"ours": ours, **PEERS}
+    failures: dict[str, str] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(repeats + 1):
+        for name, run in contestants.items():
+            if name in failures:
+                continue
+            begin = time.process_time()
+            try:
+                run(sample)
+            except Exception as error:  # a peer that is absent or fails is a result
+                if name == "ours":
+                    raise
+                failures[name] = " ".join(f"{type(error).__name__}: {error}".split())[:80]
+            if turn > 0 and name not in failures:
+                seconds[name].append(time.process_time() - begin)
+    return [_record(sample, name, seconds, failures.get(name, "")) for name in PEERS]
+
+
+def _record(sample: Sample, peer: str, seconds: dict[str, list[float]], failure: str) -> dict[str, Any]:
+    rates = {name: [NUM_CLIPS / spent for spent in seconds[name]] for name in ("ours", peer)}
+    medians = {name: statistics.median(values) if values else None for name, values in rates.items()}
+    mine, theirs = medians["ours"], medians[peer]
+    return {
+        "benchmark": "decode",
+        "case": f"{sample.case} / {peer}",
+        "ours": mine,
+        "peer": theirs,
+        "ratio": mine / theirs if mine and theirs else None,
+        "unit": "clips per CPU second",
+        "spread": {name: [min(values), max(values)] for name, values in rates.items() if values},
+        "failure": failure,
+    }
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    versions = {}
+    for package in ("av", "torch", "numpy", "opencv-python-headless", "decord"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {"cpu": cpu, "cores": str(os.cpu_count()), "python": platform.python_version(), **versions}
+
+
+def main() -> None:
+    """Make the samples, measure, print a table, write the records."""
+    parser = argparse.ArgumentParser(description="Clips per second of decode_clips against its peers.")
+    parser.add_argument("--json", type=Path, help="write the records to this file")
+    parser.add_argument("--repeats", type=int, default=7, help="timed runs of each (default: 7)")
+    parser.add_argument("--long-seconds", type=int, default=60, help="length of the 720p file (default: 60; try 600)")
+    parser.add_argument("--skip-long", action="store_true", help="leave the 720p file out")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print("set OMP_NUM_THREADS=1 as well" if os.environ.get("OMP_NUM_THREADS") != "1" else "", end="")
+    records: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        ucf, kinetics, long = (Path(folder) / name for name in ("ucf.avi", "kinetics.mp4", "long.mp4"))
+        write_video(ucf, seconds=7, fps=25, width=320, height=240, codec="mpeg4", bit_rate=600_000)
+        write_video(kinetics, seconds=10, fps=30, width=340, height=256, codec="libx264", bit_rate=500_000)
+        samples = [plan("ucf 320x240 avi 7 s", ucf), plan("kinetics 340x256 mp4 10 s", kinetics)]
+        if not arguments.skip_long:
+            seconds = arguments.long_seconds
+            write_video(long, seconds=seconds, fps=30, width=1280, height=720, codec="libx264", bit_rate=3_000_000)
+            samples.append(plan(f"720p mp4 {seconds} s", long))
+        print(f"{'case':44} {'ours':>8} {'peer':>8} {'ratio':>6}   clips per CPU second, median of {arguments.repeats}")
+        for sample in samples:
+            for record in measure(sample, repeats=arguments.repeats):
+                records.append(record | {"machine": machine()})
+                print(_row(record), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(records, indent=2) + "\n")
+
+
+def _row(record: dict[str, Any]) -> str:
+    if record["peer"] is None:
+        return f"{record['case']:44} {record['ours']:8.1f} {'-':>8} {'-':>6}   {record['failure']}"
+    low, high = record["spread"]["ours"]
+    return (
+        f"{record['case']:44} {record['ours']:8.1f} {record['peer']:8.1f} {record['ratio']:6.2f}"
+        f"   ours {low:.1f}-{high:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

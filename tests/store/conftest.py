@@ -1,0 +1,66 @@
+"""Small stores, and a Python that does not know this package."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def small() -> ModuleType:
+    """The module ``small_store`` beside this file; a test folder is no package to import it from."""
+    spec = importlib.util.spec_from_file_location("small_store", Path(__file__).with_name("small_store.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def empty_store(small: ModuleType, tmp_path: Path) -> Path:
+    """A store without a block."""
+    root = tmp_path / "demo.zarr"
+    small.make_empty_store(root)
+    return root
+
+
+@pytest.fixture
+def full_store(small: ModuleType, tmp_path: Path) -> Path:
+    """The same store with all its blocks."""
+    root = tmp_path / "demo.zarr"
+    small.make_full_store(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def foreign_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Run a program where every package is installed but ours; its output."""
+    packages = tmp_path_factory.mktemp("packages")
+    for folder in dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))):
+        for entry in Path(folder).iterdir():
+            ours = entry.name.lower().startswith(("scale_video", "scale-video", "__editable__"))
+            if not ours and not (packages / entry.name).exists():
+                (packages / entry.name).symlink_to(entry)
+
+    def run(program: str, *, cwd: Path) -> str:
+        # -I: neither the working folder nor PYTHONPATH; -S: no site-packages, and none of the .pth files in it.
+        prelude = f"import sys; sys.path.append({str(packages)!r})\n"
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-W", "error", "-c", prelude + program],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,28 @@
+import pytest
+
+from scale_video.store.names import check_name, check_text, is_name
+
+
+@pytest.mark.parametrize("name", ["random", "videomae-base", "vit_b.16", "3d", "1"])
+def test_plain_folder_names_pass(name: str) -> None:
+    assert is_name(name)
+    check_name(name, what="backbone")
+
+
+@pytest.mark.parametrize("name", ["", "A", "a/b", "../a", "..", ".a", "-a", "_a", "a b", "ä", "a\n", "a\\b"])
+def test_what_could_leave_the_store_is_refused(name: str) -> None:
+    assert not is_name(name)
+    with pytest.raises(ValueError, match=r"backbone .* must consist of a-z, 0-9, '.', '_' and '-', and begin with"):
+        check_name(name, what="backbone")
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "valid"])
+def test_names_of_the_format_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"backbone cannot be called '{name}', the format uses this name"):
+        check_name(name, what="backbone", reserved=("valid",))
+
+
+def test_text_without_utf8_is_refused() -> None:
+    check_text("Läufe 视频", what="path")
+    with pytest.raises(ValueError, match=r"path 'a\\udcff.mp4' is no valid Unicode; rename the file"):
+        check_text("a\udcff.mp4", what="path")
