@@ -65,7 +65,7 @@ def write_video(path: Path, *, seconds: float, fps: int, width: int, height: int
     grain = torch.randint(-6, 7, (8, height, width, 1), generator=generator)
     pixels = (255 * texture / texture.max()).clamp(0, 255)[0].permute(1, 2, 0)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps)
+        stream: Any = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", bit_rate
         if codec == "mpeg4":
             stream.codec_context.codec_tag = "XVID"
@@ -143,14 +143,14 @@ def opencv(sample: Sample) -> NDArray[np.uint8]:
 
     cv2.setNumThreads(1)
     needed = set(sample.frame_numbers.ravel().tolist())
-    frames = {}
+    frames: dict[int, NDArray[np.uint8]] = {}
     capture = cv2.VideoCapture(str(sample.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     for number in range(max(needed) + 1):
         read, bgr = capture.read()
         if not read:
             raise RuntimeError(f"no frame {number}")
         if number in needed:
-            frames[number] = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            frames[number] = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
     capture.release()
     return _crop_and_resize(sample, frames)
 

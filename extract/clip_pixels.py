@@ -19,7 +19,7 @@ from scale_video.store.clip_plan import Coordinate
 from scale_video.store.video_probe import VideoStatus
 
 BATCH_BYTES = 1 << 20
-"""Crops of a clip are resized in batches of about this size."""
+"""Crops of a clip are resized in batches of about this size: small ones cost a third less together."""
 
 
 class ClipPainter:
@@ -37,7 +37,8 @@ class ClipPainter:
         """RGB, shape (K, T, S, S, 3); 0 until painted."""
         self._flips = [flip == 1 for flip in coordinates[:, Coordinate.FLIP].tolist()]
         self._boxes = lru_cache(maxsize=4)(partial(_boxes, coordinates))  # by frame size, which may change midway
-        self._crops = [_Crops() for _ in coordinates]
+        # Crops of each clip, and their places in it, until there are enough to be resized together.
+        self._waiting: list[list[tuple[NDArray[np.uint8], list[int]]]] = [[] for _ in coordinates]
         self._to_rgb = VideoReformatter()  # one for all frames: it keeps the tables of the conversion
         self._orientation: Orientation | None = None
 
@@ -54,9 +55,13 @@ class ClipPainter:
             clip, position = divmod(sample, self.frames.shape[1])
             positions.setdefault(clip, []).append(position)
         for clip, wanted in positions.items():
-            if not self._crops[clip].add(rgb[boxes[clip]], wanted):
+            crop = rgb[boxes[clip]]
+            waiting = self._waiting[clip]
+            if waiting and waiting[0][0].shape != crop.shape:  # the frame size has changed
                 self._resize(clip)
-                self._crops[clip].add(rgb[boxes[clip]], wanted)
+            waiting.append((crop.copy(), wanted))  # the frame's memory is the decoder's
+            if len(waiting) * crop.size >= BATCH_BYTES:
+                self._resize(clip)
 
     def finish(self) -> None:
         """Write what waits to be resized."""
@@ -65,10 +70,11 @@ class ClipPainter:
 
     def _resize(self, clip: int) -> None:
         """Bilinear with antialiasing, in integers: the same bits whatever the batch or the number of threads."""
-        crops, positions = self._crops[clip].take()
-        if len(crops) == 0:
+        if not self._waiting[clip]:
             return
-        pixels = torch.from_numpy(crops).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last
+        crops, positions = zip(*self._waiting[clip], strict=True)
+        self._waiting[clip].clear()
+        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last
         resized = F.interpolate(pixels, size=self.frames.shape[2:4], mode="bilinear", antialias=True)
         if self._flips[clip]:
             resized = resized.flip(3)  # 10 times faster than a copy of NumPy's reversed view
@@ -99,28 +105,3 @@ def _boxes(coordinates: NDArray[np.float32], height: int, width: int) -> list[tu
         stop = np.clip(np.floor(edges[:, 1] + 0.5), first + 1, num_pixels).astype(int)
         sides.append([slice(*pair) for pair in zip(first.tolist(), stop.tolist(), strict=True)])
     return list(zip(*sides, strict=True))
-
-
-class _Crops:
-    """Crops of one clip that wait to be resized together: small ones cost a third less that way."""
-
-    def __init__(self) -> None:
-        self._buffer = np.empty((0, 0, 0, 3), np.uint8)
-        self._positions: list[list[int]] = []
-
-    def add(self, crop: NDArray[np.uint8], positions: list[int]) -> bool:
-        """Copy a crop and note where it belongs; False when there is no room before the next ``take``."""
-        if self._positions and crop.shape != self._buffer.shape[1:]:  # the frame size has changed
-            return False
-        if len(self._positions) == len(self._buffer) > 0:
-            return False
-        if crop.shape != self._buffer.shape[1:]:
-            self._buffer = np.empty((max(1, BATCH_BYTES // crop.size), *crop.shape), np.uint8)
-        self._buffer[len(self._positions)] = crop
-        self._positions.append(positions)
-        return True
-
-    def take(self) -> tuple[NDArray[np.uint8], list[list[int]]]:
-        """The crops (B, H, W, 3), until the next ``add``, and their places; room is made for more."""
-        positions, self._positions = self._positions, []
-        return self._buffer[: len(positions)], positions

@@ -35,7 +35,7 @@ class BlockWriter:
 
         Raises:
             ValueError: the block has another shape than the store gives it, or clips that the view does not plan.
-            OSError: the disk is full or the store cannot be written; the block then stays uncommitted.
+            OSError: the disk is full or the store cannot be written. The block then does not exist, or it is whole.
         """
         rows = self._check(block)
         commit = self._arrays["commit"]

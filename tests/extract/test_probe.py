@@ -1,6 +1,9 @@
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from hashlib import blake2b
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,7 +13,7 @@ from scale_video.extract.probe import probe_video
 from scale_video.store.video_probe import VideoStatus
 
 
-def test_every_kind_of_file_is_measured_right(painted_video):
+def test_every_kind_of_file_is_measured_right(painted_video: Any) -> None:
     probe = probe_video(painted_video.path)
     times = painted_video.times
     assert (probe.status, probe.error) == (VideoStatus.OK, "")
@@ -25,12 +28,14 @@ def test_every_kind_of_file_is_measured_right(painted_video):
         assert (probe.frames_per_second, probe.duration_seconds) == (30, pytest.approx(1 / 30))
 
 
-def test_duration_and_rate_of_constant_rate_mp4_are_exact(tmp_path, make_painted_video):
+def test_duration_and_rate_of_constant_rate_mp4_are_exact(
+    tmp_path: Path, make_painted_video: Callable[..., Path]
+) -> None:
     probe = probe_video(make_painted_video(tmp_path / "a.mp4", num_frames=50, fps=25))
     assert (probe.duration_seconds, probe.frames_per_second) == (2.0, 25.0)
 
 
-def test_a_webm_that_says_no_duration_is_measured(tmp_path, make_painted_video):
+def test_a_webm_that_says_no_duration_is_measured(tmp_path: Path, make_painted_video: Callable[..., Path]) -> None:
     path = tmp_path / "live.mkv"
     with (
         av.open(str(path), "w", options={"live": "1"}) as live,
@@ -46,7 +51,7 @@ def test_a_webm_that_says_no_duration_is_measured(tmp_path, make_painted_video):
     assert probe_video(path).duration_seconds == pytest.approx(2.0, abs=2e-3)
 
 
-def _audio(path):
+def _audio(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
@@ -55,46 +60,46 @@ def _audio(path):
         container.mux(stream.encode(None))
 
 
-def _missing(tmp_path):
+def _missing(tmp_path: Path) -> Path:
     return tmp_path / "gone.mp4"
 
 
-def _directory(tmp_path):
+def _directory(tmp_path: Path) -> Path:
     (tmp_path / "folder.mp4").mkdir()
     return tmp_path / "folder.mp4"
 
 
-def _pipe(tmp_path):
+def _pipe(tmp_path: Path) -> Path:
     os.mkfifo(tmp_path / "pipe.mp4")
     return tmp_path / "pipe.mp4"
 
 
-def _below_a_file(tmp_path):
+def _below_a_file(tmp_path: Path) -> Path:
     (tmp_path / "file").write_text("x")
     return tmp_path / "file" / "a.mp4"
 
 
-def _loop(tmp_path):
+def _loop(tmp_path: Path) -> Path:
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     return tmp_path / "loop.mp4"
 
 
-def _empty(tmp_path):
+def _empty(tmp_path: Path) -> Path:
     (tmp_path / "empty.mp4").touch()
     return tmp_path / "empty.mp4"
 
 
-def _text(tmp_path):
+def _text(tmp_path: Path) -> Path:
     (tmp_path / "text.mp4").write_text("This is no video.\n" * 50)
     return tmp_path / "text.mp4"
 
 
-def _playlist(tmp_path):
+def _playlist(tmp_path: Path) -> Path:
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n")
     return tmp_path / "list.mp4"
 
 
-def _audio_only(tmp_path):
+def _audio_only(tmp_path: Path) -> Path:
     _audio(tmp_path / "audio.mp4")
     return tmp_path / "audio.mp4"
 
@@ -113,21 +118,21 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("make", BAD_FILES, ids=lambda make: make.__name__)
-def test_a_file_that_is_no_video_says_so_in_one_line(tmp_path, make):
+def test_a_file_that_is_no_video_says_so_in_one_line(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     probe = probe_video(make(tmp_path))
     assert (probe.status, probe.error) == BAD_FILES[make]
     assert probe.num_frames == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_says_so(tmp_path):
+def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
     (tmp_path / "secret.mp4").write_bytes(b"x")
     (tmp_path / "secret.mp4").chmod(0)
     probe = probe_video(tmp_path / "secret.mp4")
     assert (probe.status, probe.error) == (VideoStatus.MISSING, "cannot be read: Permission denied")
 
 
-def test_the_cover_picture_of_a_song_is_no_video(tmp_path):
+def test_the_cover_picture_of_a_song_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
         audio = container.add_stream("aac", rate=16000)
@@ -144,7 +149,7 @@ def test_the_cover_picture_of_a_song_is_no_video(tmp_path):
     assert (probe.status, probe.error) == (VideoStatus.NO_VIDEO_STREAM, "has no video stream, only: audio, video")
 
 
-def test_a_file_of_which_no_frame_decodes_is_corrupt(tmp_path, make_painted_video):
+def test_a_file_of_which_no_frame_decodes_is_corrupt(tmp_path: Path, make_painted_video: Callable[..., Path]) -> None:
     path = make_painted_video(tmp_path / "a.mp4", num_frames=20)
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
@@ -160,7 +165,9 @@ def test_a_file_of_which_no_frame_decodes_is_corrupt(tmp_path, make_painted_vide
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".mkv", "libx264"), (".ts", "libx264")])
-def test_a_cut_file_is_measured_by_what_is_left(tmp_path, make_painted_video, cut_short, suffix, codec):
+def test_a_cut_file_is_measured_by_what_is_left(
+    tmp_path: Path, make_painted_video: Callable[..., Path], cut_short: Callable[..., Path], suffix: str, codec: str
+) -> None:
     probe = probe_video(cut_short(make_painted_video(tmp_path / f"a{suffix}", codec=codec), part=0.7))
     assert probe.status == VideoStatus.OK
     assert 10 < probe.num_frames < 55
@@ -168,7 +175,9 @@ def test_a_cut_file_is_measured_by_what_is_left(tmp_path, make_painted_video, cu
 
 
 @pytest.mark.parametrize("front_index", [False, True])
-def test_a_cut_mp4_is_corrupt_or_measured(tmp_path, make_painted_video, cut_short, front_index):
+def test_a_cut_mp4_is_corrupt_or_measured(
+    tmp_path: Path, make_painted_video: Callable[..., Path], cut_short: Callable[..., Path], front_index: bool
+) -> None:
     path = tmp_path / "a.mp4"
     make_painted_video(path)
     if front_index:
@@ -192,12 +201,12 @@ def test_a_cut_mp4_is_corrupt_or_measured(tmp_path, make_painted_video, cut_shor
         assert str(tmp_path) not in probe.error
 
 
-def test_the_rate_of_a_single_frame_is_the_headers(tmp_path, make_painted_video):
+def test_the_rate_of_a_single_frame_is_the_headers(tmp_path: Path, make_painted_video: Callable[..., Path]) -> None:
     probe = probe_video(make_painted_video(tmp_path / "a.avi", codec="mpeg4", num_frames=1, fps=Fraction(25, 2)))
     assert (probe.num_frames, probe.frames_per_second, probe.duration_seconds) == (1, 12.5, 0.08)
 
 
-def test_the_digest_is_of_size_first_and_last_mebibyte(tmp_path):
+def test_the_digest_is_of_size_first_and_last_mebibyte(tmp_path: Path) -> None:
     content = bytearray(np.random.default_rng(0).bytes(3 << 20))
     path = tmp_path / "a.bin"
     path.write_bytes(content)

@@ -1,23 +1,35 @@
 """``extract``, ``pretrain``, ``knn``, ``linear`` and ``nonlinear`` on the original layout of UCF101."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
 from scale_video.aggregate.checkpoint import load_aggregator
+from scale_video.pipelines.cli import main
 from scale_video.store.read import FeatureStore
 from scale_video.store.verify import verify_store
 
 Cli = Callable[..., Result]
 
 
+@pytest.fixture(scope="module")
+def finished_store(ucf101_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Extracted once by two worker processes; each test gets a copy."""
+    store = tmp_path_factory.mktemp("extracted") / "ucf101.zarr"
+    arguments = ["extract", "--dataset", "ucf101", "--data", ucf101_root, "--backbone", "motion3d", "--workers", 2]
+    result = CliRunner().invoke(main, [str(argument) for argument in (*arguments, "--store", store)])
+    assert result.exit_code == 0, result.output
+    return store
+
+
 @pytest.fixture
-def extracted(run_cli: Cli, ucf101_root: Path) -> FeatureStore:
-    run_cli("extract", "--dataset", "ucf101", "--data", ucf101_root, "--backbone", "motion3d", "--workers", 2)
+def extracted(run_cli: Cli, finished_store: Path) -> FeatureStore:
+    shutil.copytree(finished_store, "features/ucf101.zarr")
     return FeatureStore.open("features/ucf101.zarr")
 
 
