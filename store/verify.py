@@ -52,16 +52,19 @@ def verify_store(url: str | Path, *, progress: Callable[[int, int], None] | None
         StoreError: the store cannot be opened at all.
     """
     store = FeatureStore.open(url)
-    damaged = [*_damaged_videos(store)]
+    damaged = [*_lines(_wrong_videos(store)), *_lines(_wrong_probes(store))]
+    damaged += _lines(_wrong_names(store.videos_group(), "video", TEXT, names=_ids(store)))
     for view in store.views():
-        damaged += _damaged_plan(store, view)
+        damaged += _lines(_wrong_plan(store, view))
+        damaged += _lines(_wrong_names(store.view_group(view), "video", TEXT, names=_ids(store)))
+        damaged += _lines(_wrong_names(store.view_group(view), "coordinate", COORDINATE, names=COORDINATE_NAMES))
     pairs = [(view, backbone) for view in store.views() for backbone in store.backbones(view)]
     total = len(pairs) * store.num_blocks
     num_committed = 0
     for number, (view, backbone) in enumerate(pairs):
+        damaged += _lines(_wrong_names(store.backbone_group(view, backbone), "video", TEXT, names=_ids(store)))
         try:
             num_committed += int(store.committed(view, backbone).sum())
-            damaged += _wrong_names(store.backbone_group(view, backbone), "video", TEXT, names=store.ids)
             for index, lines in enumerate(_damaged_blocks(store, view, backbone)):
                 damaged += lines
                 if progress is not None:
@@ -71,32 +74,42 @@ def verify_store(url: str | Path, *, progress: Callable[[int, int], None] | None
     return VerifyReport(num_blocks=total, num_committed=num_committed, damaged=tuple(damaged))
 
 
-def _damaged_videos(store: FeatureStore) -> Iterator[str]:
+def _lines(faults: Iterator[str]) -> Iterator[str]:
+    """The faults that are found, and the one that ended the search."""
     try:
-        if videos_digest(store.videos) != require_digest(store.root, "videos_digest"):
-            yield "the table of videos is not the one that was planned (ids, paths, groups, labels or splits)"
-        columns = {name: store.column(name) for name in PROBE_ARRAYS}
-        if probes_digest(columns) != require_digest(store.root, "probes_digest"):
-            yield "the table of videos does not hold what the probe found (durations, sizes, content digests …)"
-        yield from _wrong_names(store.videos_group(), "video", TEXT, names=store.ids)
+        yield from faults
     except StoreError as error:
         yield str(error)
 
 
-def _damaged_plan(store: FeatureStore, view: str) -> Iterator[str]:
+def _ids(store: FeatureStore) -> tuple[str, ...] | None:
+    """The ids, or None where they cannot be read, which is a fault of the table of videos and of nothing else."""
     try:
-        digest = plan_digest(store.plan(view), videos=require_digest(store.root, "videos_digest"))
-        if digest != store.plan_digest(view):
-            yield f"the plan of view {view!r} is not the one that was drawn (coordinates, valid, planned or parameters)"
-        group = store.view_group(view)
-        yield from _wrong_names(group, "video", TEXT, names=store.ids)
-        yield from _wrong_names(group, "coordinate", COORDINATE, names=COORDINATE_NAMES)
-    except StoreError as error:
-        yield str(error)
+        return store.ids
+    except StoreError:
+        return None
 
 
-def _wrong_names(group: zarr.Group, name: str, layout: ArrayLayout, *, names: Sequence[str]) -> Iterator[str]:
+def _wrong_videos(store: FeatureStore) -> Iterator[str]:
+    if videos_digest(store.videos) != require_digest(store.root, "videos_digest"):
+        yield "the table of videos is not the one that was planned (ids, paths, groups, labels or splits)"
+
+
+def _wrong_probes(store: FeatureStore) -> Iterator[str]:
+    columns = {name: store.column(name) for name in PROBE_ARRAYS}
+    if probes_digest(columns) != require_digest(store.root, "probes_digest"):
+        yield "the table of videos does not hold what the probe found (durations, sizes, content digests …)"
+
+
+def _wrong_plan(store: FeatureStore, view: str) -> Iterator[str]:
+    if plan_digest(store.plan(view), videos=require_digest(store.root, "videos_digest")) != store.plan_digest(view):
+        yield f"the plan of view {view!r} is not the one that was drawn (coordinates, valid, planned or parameters)"
+
+
+def _wrong_names(group: zarr.Group, name: str, layout: ArrayLayout, *, names: Sequence[str] | None) -> Iterator[str]:
     """Check the names of rows or columns, which xarray selects by."""
+    if names is None:
+        return
     array = require_array(group, name, layout, lengths={layout.dimensions[0]: len(names)})
     with readable(f"array {array.path!r}"):
         found = array[:]

@@ -24,5 +24,5 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
         shape = ",".join(str(size) for size in tensor.shape)
         digest.update(f"{name}\0{dtype}\0{shape}\0".encode())
         # Seen as bytes, since NumPy lacks some of torch's dtypes (bfloat16).
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from scale_video.extract.datasets.edit_script import VARIANTS, VideoSpec, draw_video
 from scale_video.extract.datasets.h264_encoding import encode_mp4
-from scale_video.extract.datasets.render_shots import FRAMES_PER_SECOND, render_shot, texture_bank
+from scale_video.extract.datasets.render_shots import FRAMES_PER_SECOND, render_shot
+from scale_video.extract.datasets.texture_bank import texture_bank
 
 RENDERER_VERSION: Final = 1
 """Raised with every change of the code that changes the files."""
@@ -153,11 +154,11 @@ def _claim(root: Path, parameters: DemoParameters) -> None:
                 "delete the folder or choose another"
             )
         return
+    unfinished = root / f"{MANIFEST_NAME}.partial"
     root.mkdir(parents=True, exist_ok=True)
-    if any(root.iterdir()):
+    if any(path != unfinished for path in root.iterdir()):
         raise ValueError(f"{str(root)!r} holds files but no {MANIFEST_NAME}; choose an empty folder for the rendering")
     manifest = {"parameters": asdict(parameters), "renderer_version": RENDERER_VERSION}
-    unfinished = root.with_name(f"{root.name}.{MANIFEST_NAME}.partial")
     unfinished.write_text(json.dumps(manifest, indent=2) + "\n")
     unfinished.replace(root / MANIFEST_NAME)
 

@@ -7,18 +7,19 @@ numbers: a velocity, a zoom and a turn. Only elementwise NumPy is used, whose re
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_video.extract.datasets.texture_bank import TEXTURE_SIZE, TEXTURES_PER_BANK
+
+Floats = NDArray[np.floating[Any]]
+"""Arrays between a shot and its pixels; all are float32 when it is painted, but the types of NumPy do not say so."""
+
 FRAME_SIZE: Final = 64
 """Pixels of the square frame: a multiple of 16, h264's block."""
 FRAMES_PER_SECOND: Final = 16
-TEXTURES_PER_BANK: Final = 200
-TEXTURE_SIZE: Final = 128
-"""Texels of a texture's side, a power of two: textures are periodic."""
 NUM_SHAPES: Final = 4
 TEXELS_PER_RADIUS: Final = 20.0
 
@@ -132,42 +133,6 @@ def _draw_surface(generator: np.random.Generator) -> Surface:
     )
 
 
-@lru_cache(maxsize=4)
-def texture_bank(name: str, seed: int) -> NDArray[np.float32]:
-    """Make a bank of periodic textures: four octaves of smooth noise, each half as strong as the coarser one.
-
-    Args:
-        name: Distinguishes banks of one seed; no texture is in two banks.
-        seed: At least 0.
-
-    Returns:
-        Shape (TEXTURES_PER_BANK, TEXTURE_SIZE, TEXTURE_SIZE), mean 0 and standard deviation 1 each; read-only. 13 MB,
-        made in about 0.1 s, hence kept.
-    """
-    generator = np.random.default_rng([seed, *f"textures/{name}".encode()])
-    bank = np.zeros((TEXTURES_PER_BANK, TEXTURE_SIZE, TEXTURE_SIZE), np.float32)
-    for octave in range(4):
-        num_knots = 4 << octave
-        knots = generator.standard_normal((TEXTURES_PER_BANK, num_knots, num_knots), dtype=np.float32)
-        bank += _upsample(_upsample(knots, axis=1), axis=2) * np.float32(0.5**octave)
-    bank -= bank.mean(axis=(1, 2), keepdims=True)
-    bank /= bank.std(axis=(1, 2), keepdims=True)
-    bank.flags.writeable = False
-    return bank
-
-
-def _upsample(knots: NDArray[np.float32], *, axis: int) -> NDArray[np.float32]:
-    """Interpolate periodic knots along an axis to TEXTURE_SIZE texels, with smoothstep weights."""
-    num_knots = knots.shape[axis]
-    place = np.arange(TEXTURE_SIZE, dtype=np.float32) * (num_knots / TEXTURE_SIZE)
-    left = place.astype(np.int64)
-    fraction = place - left
-    weight = (fraction * fraction * (3 - 2 * fraction)).reshape([-1 if a == axis else 1 for a in range(3)])
-    start = knots.take(left, axis=axis)
-    result: NDArray[np.float32] = start + weight * (knots.take((left + 1) % num_knots, axis=axis) - start)
-    return result
-
-
 def render_shot(shot: Shot, bank: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Paint a shot.
 
@@ -189,17 +154,17 @@ def render_shot(shot: Shot, bank: NDArray[np.float32]) -> NDArray[np.uint8]:
     return frames
 
 
-def _draw_noise(shot: Shot, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _draw_noise(shot: Shot, shape: tuple[int, ...]) -> Floats:
     """Draw nearly normal noise: the sum of four random bytes, a fifth of the cost of normal deviates."""
     generator = np.random.default_rng(shot.noise_seed)
     total = generator.integers(256, size=(4, *shape), dtype=np.uint8).sum(axis=0, dtype=np.float32)
     # A byte has mean 255 / 2 and variance (256^2 - 1) / 12.
     scale = np.float32(shot.noise / np.sqrt(4 * (256**2 - 1) / 12))
-    noise: NDArray[np.float32] = (total - np.float32(4 * 255 / 2)) * scale
+    noise: Floats = (total - np.float32(4 * 255 / 2)) * scale
     return noise
 
 
-def _paint_background(shot: Shot, texture: NDArray[np.float32], seconds: NDArray[np.float32]) -> NDArray[np.float32]:
+def _paint_background(shot: Shot, texture: Floats, seconds: Floats) -> Floats:
     """Cut a window out of the texture for each frame, linear between texels; returns (3, F, H, W)."""
     offset = np.array(shot.background.offset) - seconds[:, None] * np.array(shot.pan)  # (F, 2)
     corner = np.floor(offset).astype(np.int64)
@@ -211,9 +176,7 @@ def _paint_background(shot: Shot, texture: NDArray[np.float32], seconds: NDArray
     return _colour(shot.background, window)
 
 
-def _paint_object(
-    planes: NDArray[np.float32], shot: Shot, texture: NDArray[np.float32], seconds: NDArray[np.float32]
-) -> None:
+def _paint_object(planes: Floats, shot: Shot, texture: Floats, seconds: Floats) -> None:
     """Paint the object over ``planes`` (3, F, H, W); its texture moves, grows and turns with it."""
     radius = (shot.radius * np.exp(np.float32(shot.zoom) * seconds))[:, None, None]
     angle = (shot.angle + shot.turn * seconds)[:, None, None]
@@ -235,7 +198,7 @@ def _paint_object(
     flat[:, painted] = under + coverage.ravel()[painted] * (_colour(shot.object, texels) - under)
 
 
-def _edge_distance(u: NDArray[np.float32], v: NDArray[np.float32], shape: int) -> NDArray[np.float32]:
+def _edge_distance(u: Floats, v: Floats, shape: int) -> Floats:
     """Distance from the centre over that of the edge, for the shapes of ``Shot.shape``; their areas are about equal."""
     if shape == 0:
         return np.sqrt(u * u + v * v)
@@ -248,7 +211,7 @@ def _edge_distance(u: NDArray[np.float32], v: NDArray[np.float32], shape: int) -
     return np.maximum(long / np.float32(1.2), short / np.float32(0.39))
 
 
-def _interpolate(texture: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+def _interpolate(texture: Floats, x: Floats, y: Floats) -> Floats:
     """Texture at P places, linear between texels; shape (P,)."""
     left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     across, down = x - left.astype(np.float32), y - top.astype(np.float32)
@@ -256,12 +219,11 @@ def _interpolate(texture: NDArray[np.float32], x: NDArray[np.float32], y: NDArra
     right, bottom = (left + 1) % TEXTURE_SIZE, (top + 1) % TEXTURE_SIZE
     upper = texture[top, left] * (1 - across) + texture[top, right] * across
     lower = texture[bottom, left] * (1 - across) + texture[bottom, right] * across
-    interpolated: NDArray[np.float32] = upper * (1 - down) + lower * down
-    return interpolated
+    return upper * (1 - down) + lower * down
 
 
-def _colour(surface: Surface, texels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _colour(surface: Surface, texels: Floats) -> Floats:
     """Colours of texels of any shape, with RGB as a new first axis."""
     colour, tint = np.array([surface.colour, surface.tint], np.float32).reshape(2, 3, *[1] * texels.ndim)
-    coloured: NDArray[np.float32] = colour + tint * texels
+    coloured: Floats = colour + tint * texels
     return coloured

@@ -367,6 +367,26 @@ def test_after_damage_nothing_is_trusted_until_the_next_key_frame(
     assert decoded.error.startswith("9 of 36 clips cannot be decoded: a frame ")
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "libx264"), (".avi", "mpeg4")])
+@pytest.mark.parametrize("packet", [14, 17, 20])
+def test_with_b_frames_a_clip_is_right_or_lost(
+    tmp_path: Path,
+    make_painted_video: Callable[..., Path],
+    read_number: Callable[[NDArray[np.uint8]], int],
+    suffix: str,
+    codec: str,
+    packet: int,
+) -> None:
+    path = make_painted_video(tmp_path / f"a{suffix}", codec=codec, num_frames=48, options={"sc_threshold": "0"})
+    damage_packet(path, packet)
+    decoded = decode(path, seconds_of(*range(48)), duration_seconds=1.6, num_frames=2)
+    numbers = np.array([read_number(frames[0]) for frames in decoded.frames])
+    assert numbers[decoded.valid].tolist() == np.flatnonzero(decoded.valid).tolist()
+    assert decoded.valid[:10].all()
+    assert not decoded.valid[10:30].all()
+    assert decoded.valid[30:].all()
+
+
 def test_damage_between_key_frames_costs_only_what_lies_there(
     tmp_path: Path, make_painted_video: Callable[..., Path], read_number: Callable[[NDArray[np.uint8]], int]
 ) -> None:

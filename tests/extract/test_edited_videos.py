@@ -189,11 +189,15 @@ def test_a_folder_without_a_rendering_is_refused(tmp_path: Path) -> None:
 def test_an_unfinished_rendering_is_refused(tmp_path: Path) -> None:
     manifest = {"parameters": dataclasses.asdict(PARAMETERS), "renderer_version": 1}
     (tmp_path / "demo.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match=r"25 of 25 videos are missing in .*'train/up-down/00000.mp4'; render .* again"):
+    with pytest.raises(
+        ValueError, match=r"25 of 25 videos are missing in .*'train/up-down/00000.mp4'; render .* again"
+    ):
         list_demo(tmp_path)
 
 
 def test_a_rendering_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text(json.dumps({"parameters": {}, "renderer_version": 0}))
-    with pytest.raises(ValueError, match=r"rendered by version 0 of the renderer, this is version 1; delete the folder"):
+    with pytest.raises(
+        ValueError, match=r"rendered by version 0 of the renderer, this is version 1; delete the folder"
+    ):
         read_manifest(tmp_path)

@@ -1,4 +1,3 @@
-import io
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from scale_video.extract.backbones.motion3d import (
 from scale_video.extract.backbones.train_motion3d import MOTIONS, TrainingParameters, main, motion_reels, train_motion3d
 from scale_video.extract.backbones.weights_digest import weights_digest
 
-SHIPPED_DIGEST = "?"
+SHIPPED_DIGEST = "4ed86c21eaa185929d9f32287b66b50eae0752a2afc7313096db6b100b8aa188"
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +99,23 @@ def test_training_runs_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     again, accuracy = train_motion3d(TrainingParameters(num_shots=128, num_epochs=1, seed=5))
     assert 0 <= accuracy <= 1
     assert weights_digest(load_file(output)) == weights_digest(again.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"num_shots": 63}, r"num_shots \(63\) must be at least batch_size \(64\)"),
+        ({"num_epochs": 0}, r"num_epochs \(0\) must be 1 or more"),
+    ],
+)
+def test_training_without_a_step_is_refused(sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingParameters(**sizes)
+
+
+def test_reels_show_every_motion_in_random_order() -> None:
+    reels = list(motion_reels(20, clips_per_shot=2, seed=0, bank="unseen"))
+    assert [tuple(clips.shape) for clips, _ in reels] == [(n, 2, 8, 32, 32, 3) for n in (8, 8, 4)]
+    orders = [labels.tolist() for _, labels in reels]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(len(MOTIONS)))
+    assert orders[0] != orders[1]

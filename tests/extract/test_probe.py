@@ -51,6 +51,21 @@ def test_a_webm_that_says_no_duration_is_measured(tmp_path: Path, make_painted_v
     assert probe_video(path).duration_seconds == pytest.approx(2.0, abs=2e-3)
 
 
+def test_a_title_that_is_no_utf8_does_not_matter(tmp_path: Path, make_painted_video: Callable[..., Path]) -> None:
+    source, path = make_painted_video(tmp_path / "a.mkv", num_frames=5), tmp_path / "b.mkv"
+    with av.open(str(source)) as plain, av.open(str(path), "w") as titled:
+        titled.metadata["title"] = "TITLE"
+        stream = titled.add_stream_from_template(plain.streams.video[0])
+        for packet in plain.demux(video=0):
+            if packet.dts is not None or packet.pts is not None:
+                packet.stream = stream
+                titled.mux(packet)
+    path.write_bytes(path.read_bytes().replace(b"TITLE", b"\xe4\xf6\xfc\xdf\xff"))
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(path))
+    assert probe_video(path).num_frames == 5
+
+
 def _audio(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000)

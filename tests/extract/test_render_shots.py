@@ -8,15 +8,13 @@ from scale_video.extract.datasets.render_shots import (
     FRAME_SIZE,
     FRAMES_PER_SECOND,
     NUM_SHAPES,
-    TEXTURE_SIZE,
-    TEXTURES_PER_BANK,
     Motion,
     Shot,
     Surface,
     draw_shot,
     render_shot,
-    texture_bank,
 )
+from scale_video.extract.datasets.texture_bank import texture_bank
 
 BLACK = Surface(texture=0, offset=(0.0, 0.0), colour=(0.0, 0.0, 0.0), tint=(0.0, 0.0, 0.0))
 WHITE = dataclasses.replace(BLACK, colour=(255.0, 255.0, 255.0))
@@ -84,7 +82,9 @@ def test_shapes_are_of_about_equal_area() -> None:
 def test_the_background_pans_by_whole_texels() -> None:
     # 16 px/s at 16 frames a second: one pixel a frame.
     shot = dataclasses.replace(plain(Motion.LEFT, 0), radius=0.1, centre=(-50.0, -50.0), pan=(16.0, 0.0))
-    shot = dataclasses.replace(shot, background=Surface(texture=3, offset=(0.0, 0.0), colour=(128.0,) * 3, tint=(30.0,) * 3))
+    shot = dataclasses.replace(
+        shot, background=Surface(texture=3, offset=(0.0, 0.0), colour=(128.0,) * 3, tint=(30.0,) * 3)
+    )
     frames = render_shot(shot, texture_bank("test", 0))
     np.testing.assert_array_equal(frames[1:, :, 1:], frames[:-1, :, :-1])
 
@@ -97,21 +97,3 @@ def test_light_and_noise_have_the_strengths_they_say() -> None:
     # Grey levels are cut, not rounded: half a level less on average.
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 100 * (1.1 + 0.25 * seconds) - 0.5, atol=0.3)
     np.testing.assert_allclose(frames.std(axis=(1, 2, 3)), 4, rtol=0.05)
-
-
-def test_textures_are_standardised_and_periodic() -> None:
-    bank = texture_bank("test", 0)
-    assert bank.shape == (TEXTURES_PER_BANK, TEXTURE_SIZE, TEXTURE_SIZE)
-    np.testing.assert_allclose(bank.mean(axis=(1, 2)), 0, atol=1e-4)
-    np.testing.assert_allclose(bank.std(axis=(1, 2)), 1, atol=1e-3)
-    seam = abs(bank[:, :, 0] - bank[:, :, -1]).mean()
-    inside = abs(np.diff(bank, axis=2)).mean()
-    assert seam < 1.5 * inside
-
-
-@pytest.mark.parametrize(("name", "seed"), [("train", 0), ("test", 1)])
-def test_banks_share_no_texture(name: str, seed: int) -> None:
-    ours, other = (bank.reshape(TEXTURES_PER_BANK, -1) for bank in (texture_bank("test", 0), texture_bank(name, seed)))
-    correlation = ours @ other.T / TEXTURE_SIZE**2
-    assert abs(correlation).max() < 0.9
-    assert (ours @ ours.T / TEXTURE_SIZE**2).diagonal().min() > 0.99

@@ -71,9 +71,9 @@ def test_plain_files_are_read_directly_and_others_through_zarr(
 ) -> None:
     through_zarr: list[str] = []
     real: Callable[..., Any] = array_rows.take_rows
-    monkeypatch.setattr(array_rows, "take_rows", lambda a, r: through_zarr.append(name) or real(a, r))
-    for name, array in arrays.items():
-        read_rows(array, np.arange(10), location=location_of(array))
+    monkeypatch.setattr(array_rows, "take_rows", lambda array, rows: through_zarr.append(name) or real(array, rows))
+    for name in arrays:  # noqa: B007
+        read_rows(arrays[name], np.arange(10), location=location_of(arrays[name]))
     assert through_zarr == ["zstd", "big-endian", "no checksum"]
 
 

@@ -54,11 +54,13 @@ def test_what_is_no_store_of_ours_is_refused(
 
 def test_absent_views_and_backbones_are_named(empty_store: Path) -> None:
     store = FeatureStore.open(empty_store)
-    with pytest.raises(MissingArrayError, match="store .* has no view 'augmented'; it has: grid, random"):
+    with pytest.raises(MissingArrayError, match=r"store .* has no view 'augmented'; it has: grid, random"):
         store.plan("augmented")
     with pytest.raises(MissingArrayError, match="has no view 'random/motion3d'"):
         store.view_group("random/motion3d")
-    with pytest.raises(MissingArrayError, match="view 'random' of store .* has no features of 'svt'; it has: motion3d"):
+    with pytest.raises(
+        MissingArrayError, match=r"view 'random' of store .* has no features of 'svt'; it has: motion3d"
+    ):
         store.backbone_attributes("random", "svt")
     with pytest.raises(MissingArrayError, match="has no features of 'valid'"):
         store.read_features("random", "valid")
@@ -66,7 +68,7 @@ def test_absent_views_and_backbones_are_named(empty_store: Path) -> None:
 
 def test_a_missing_table_of_videos_is_named(empty_store: Path) -> None:
     (empty_store / "videos/zarr.json").unlink()
-    with pytest.raises(MissingArrayError, match="store .* has no group 'videos'; it is damaged"):
+    with pytest.raises(MissingArrayError, match=r"store .* has no group 'videos'; it is damaged"):
         _ = FeatureStore.open(empty_store).videos
 
 

@@ -37,7 +37,7 @@ def test_uncommitted_blocks_are_invisible(small: ModuleType, url: str) -> None:
     assert store.committed(*VIEW).tolist() == [True, False, True]
     assert store.committed(*VIEW, np.array([2, 1])).tolist() == [True, False]
     with pytest.raises(
-        IncompleteStoreError, match="3 of 7 videos of random/motion3d in store .* are not extracted yet"
+        IncompleteStoreError, match=r"3 of 7 videos of random/motion3d in store .* are not extracted yet"
     ):
         store.read_features(*VIEW)
     outcome = store.outcome(*VIEW)
@@ -156,11 +156,11 @@ def test_a_table_that_is_none_is_named(empty_store: Path) -> None:
     videos = zarr.open_group(empty_store, path="videos", mode="r+", use_consolidated=False)
     videos["probe_status"][0] = 77
     with pytest.raises(
-        StoreError, match="what the probe found in store .* cannot be read, the store is damaged: 77 is"
+        StoreError, match=r"what the probe found in store .* cannot be read, the store is damaged: 77 is"
     ):
         FeatureStore.open(empty_store).probes()
     videos["label"][0] = 5
     with pytest.raises(
-        StoreError, match="the table of videos in store .* cannot be read, the store is damaged: column"
+        StoreError, match=r"the table of videos in store .* cannot be read, the store is damaged: column"
     ):
         _ = FeatureStore.open(empty_store).videos
