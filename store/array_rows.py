@@ -7,7 +7,7 @@ otherwise, say in a copy that some tool compressed, and every other file system 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +20,10 @@ from scale_video.store.errors import DamagedBlockError
 from scale_video.store.location import StoreLocation
 
 
-def chunk_key(array: "zarr.Array[Any]", index: int) -> str:
-    """Where a block's chunk is, within the array's folder: ``c.7.0.0`` for block 7 of three dimensions."""
-    return array.metadata.encode_chunk_key((index, *[0] * (array.ndim - 1)))
+def chunk_keys(array: "zarr.Array[Any]", blocks: Iterable[int]) -> list[str]:
+    """Where blocks' chunks are, within the array's folder: ``c.7.0.0`` for block 7 of three dimensions."""
+    encode, others = array.metadata.encode_chunk_key, (0,) * (array.ndim - 1)
+    return [encode((int(block), *others)) for block in blocks]
 
 
 def read_rows(array: "zarr.Array[Any]", rows: NDArray[np.int64], *, location: StoreLocation) -> NDArray[Any]:
@@ -80,13 +81,15 @@ def _read_files(array: "zarr.Array[Any]", rows: NDArray[np.int64], *, folder: Pa
     size = array.chunks[0]
     out = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
     scratch = np.empty(array.chunks, dtype=array.dtype)
-    for index, places in _by_block(rows, size):
+    by_block = list(_by_block(rows, size))
+    keys = chunk_keys(array, (index for index, _ in by_block))
+    for key, (index, places) in zip(keys, by_block, strict=True):
         local = rows[places] - index * size
         # Whole blocks in their own order, which is how features are mostly read, go to their place at once.
         in_place = np.array_equal(local, np.arange(size)) and places[-1] - places[0] == size - 1
         chunk = out[places[0] : places[0] + size] if in_place else scratch
         try:
-            _read_chunk(folder / chunk_key(array, index), chunk, fill_value=array.fill_value)
+            _read_chunk(folder / key, chunk, fill_value=array.fill_value)
         except ValueError as error:
             raise _damaged(array, index, error) from error
         if not in_place:

@@ -35,6 +35,7 @@ class StoreHierarchy:
         self.root = root
         """The root group; the creator adds views to it."""
         self._arrays: dict[tuple[str, str], dict[str, zarr.Array[Any]]] = {}
+        self._plan_arrays: dict[str, dict[str, zarr.Array[Any]]] = {}
 
     @classmethod
     def open(cls, url: str | Path, *, writable: bool = False) -> Self:
@@ -144,13 +145,17 @@ class StoreHierarchy:
         return require_digest(self.view_group(view), "plan_digest")
 
     def plan_arrays(self, view: str) -> "Mapping[str, zarr.Array[Any]]":
-        """The lazily read ``coordinates``, ``valid`` and ``planned`` of a view.
+        """The lazily read ``coordinates``, ``valid`` and ``planned`` of a view, checked against the format once.
 
         Raises:
             MissingArrayError: one is absent, or is not what the format demands.
         """
-        group, lengths = self.view_group(view), self._plan_lengths(view)
-        return {name: require_array(group, name, layout, lengths=lengths) for name, layout in PLAN_ARRAYS.items()}
+        if view not in self._plan_arrays:
+            group, lengths = self.view_group(view), self._plan_lengths(view)
+            self._plan_arrays[view] = {
+                name: require_array(group, name, layout, lengths=lengths) for name, layout in PLAN_ARRAYS.items()
+            }
+        return self._plan_arrays[view]
 
     def videos_group(self) -> zarr.Group:
         """The group of the table of videos.

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from scale_video.store.array_rows import chunk_key, read_rows, take_rows
+from scale_video.store.array_rows import chunk_keys, read_rows, take_rows
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.clip_plan import ClipPlan
 from scale_video.store.errors import DamagedBlockError, IncompleteStoreError, MissingArrayError
@@ -122,8 +122,7 @@ class FeatureStore(StoreHierarchy):
         there: NDArray[np.bool_] = self.marks(view, backbone, blocks) != 0
         if there.any():
             for name in BLOCK_ARRAYS:
-                keys = [chunk_key(arrays[name], int(block)) for block in blocks]
-                there &= self.location.chunk_sizes(arrays[name].path, keys) > 0
+                there &= self.location.chunk_sizes(arrays[name].path, chunk_keys(arrays[name], blocks)) > 0
         return there
 
     def outcome(self, view: str, backbone: str) -> VideoOutcome:

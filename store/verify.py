@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from scale_video.store.array_rows import chunk_key, read_rows
+from scale_video.store.array_rows import chunk_keys, read_rows
 from scale_video.store.clip_plan import COORDINATE_NAMES
 from scale_video.store.digests import block_digest, plan_digest, probes_digest, videos_digest
 from scale_video.store.errors import DamagedBlockError, StoreError
@@ -123,7 +123,7 @@ def _damaged_blocks(store: FeatureStore, view: str, backbone: str) -> Iterator[l
     arrays, plan = store.backbone_arrays(view, backbone), store.plan_digest(view)
     marks = store.marks(view, backbone)
     sizes = {
-        name: store.location.chunk_sizes(array.path, [chunk_key(array, index) for index in range(store.num_blocks)])
+        name: store.location.chunk_sizes(array.path, chunk_keys(array, range(store.num_blocks)))
         for name, array in arrays.items()
     }
     for index, mark in enumerate(marks):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scale_video.store.array_rows import chunk_key
+from scale_video.store.array_rows import chunk_keys
 from scale_video.store.digests import block_digest
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.read import FeatureStore
@@ -39,7 +39,7 @@ class BlockWriter:
         """
         rows = self._check(block)
         commit = self._arrays["commit"]
-        if self._location.chunk_sizes(commit.path, [chunk_key(commit, block.index)])[0] > 0:
+        if self._location.chunk_sizes(commit.path, chunk_keys(commit, [block.index]))[0] > 0:
             self._mark(block.index, 0)
         values = {
             "features": block.features,
@@ -76,4 +76,4 @@ class BlockWriter:
 
     def _flush(self, index: int, *names: str) -> None:
         arrays = [self._arrays[name] for name in names]
-        self._location.flush(*(f"{array.path}/{chunk_key(array, index)}" for array in arrays))
+        self._location.flush(*(f"{array.path}/{key}" for array in arrays for key in chunk_keys(array, [index])))

@@ -2,25 +2,23 @@
 
     python -m scale_video.extract.backbones.train_motion3d --output motion3d.safetensors
 
-The clips are single shots, with textures that no data set has. They go through what a data set's clips go through: the
-codec, and the boxes of a plan. They are not mirrored, since left and right are labels. The network never sees one
+The clips are single shots, with textures that no data set has. They come by the way of a data set's clips: a file, a
+plan, extraction's decoder. They are not mirrored, since left and right are labels. The network never sees one
 motion after another.
 """
 
 import argparse
-import io
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
-import av
 import numpy as np
 import torch
 import torch.nn.functional as F
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -42,6 +40,7 @@ from scale_video.extract.datasets.render_shots import (
     render_shot,
 )
 from scale_video.extract.datasets.texture_bank import texture_bank
+from scale_video.extract.decode import decode_clips
 from scale_video.extract.draw_plan import ProbedVideos, draw_random
 from scale_video.extract.views import AreaCrop, RandomView
 from scale_video.store.clip_plan import Coordinate
@@ -50,6 +49,7 @@ from scale_video.store.video_probe import VideoProbe, VideoStatus
 MOTIONS: Final = tuple(Motion)
 SHOT_FRAMES: Final = 12
 """A clip takes eight of them, from anywhere."""
+SHOT_SECONDS: Final = SHOT_FRAMES / FRAMES_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +143,11 @@ def _render_training_set(parameters: TrainingParameters) -> tuple[Tensor, Tensor
 
 
 def motion_reels(num_shots: int, *, clips_per_shot: int, seed: int, bank: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Render single motions, encode and decode them, and cut clips as extraction does.
+    """Render single motions to files, and take clips out of them by extraction's own plan and decoder.
 
     Args:
         num_shots: Shots in all, of one motion each; every eight of them show the eight motions.
-        clips_per_shot: Clips cut out of a shot, each with its own start and box.
+        clips_per_shot: Clips of a shot, each with its own start and box.
         seed: Of everything.
         bank: Name of the texture bank; shots of different banks have nothing in common.
 
@@ -163,29 +163,13 @@ def motion_reels(num_shots: int, *, clips_per_shot: int, seed: int, bank: str) -
         labels = generator.permutation(len(MOTIONS))[: num_shots - first]
         shots = [draw_shot(generator, MOTIONS[label], num_frames=SHOT_FRAMES) for label in labels]
         reel = np.concatenate([render_shot(shot, textures) for shot in shots])
-        decoded = _decode(encode_mp4(reel, frames_per_second=FRAMES_PER_SECOND))
-        shot_frames = decoded.reshape(len(shots), SHOT_FRAMES, FRAME_SIZE, FRAME_SIZE, 3)
-        plan = _draw_clips(
-            [f"{bank}/{first + shot}" for shot in range(len(shots))], clips_per_shot=clips_per_shot, seed=seed
-        )
-        clips = [
-            torch.stack([_cut_clip(frames, coordinates) for coordinates in rows])
-            for frames, rows in zip(shot_frames, plan, strict=True)
-        ]
-        yield torch.stack(clips), torch.from_numpy(labels)
-
-
-def _decode(mp4: bytes) -> NDArray[np.uint8]:
-    """All frames of a file: RGB, (F, H, W, 3)."""
-    # One converter for all frames: a frame's own one is set up anew each time, which takes longer than the conversion.
-    converter = VideoReformatter()
-    with av.open(io.BytesIO(mp4), "r") as container:
-        frames = [converter.reformat(frame, format="rgb24").to_ndarray() for frame in container.decode(video=0)]
-    return np.stack(frames)
+        names = [f"{bank}/{first + shot}" for shot in range(len(shots))]
+        clips = _decode_reel(reel, _draw_clips(names, clips_per_shot=clips_per_shot, seed=seed))
+        yield clips.view(len(shots), clips_per_shot, *clips.shape[1:]), torch.from_numpy(labels)
 
 
 def _draw_clips(names: list[str], *, clips_per_shot: int, seed: int) -> NDArray[np.float32]:
-    """Draw clips of shots with extraction's own plan, as if each were a file: (shots, clips_per_shot, C)."""
+    """Draw clips of shots, as if each were a file: coordinates of shape (shots, clips_per_shot, C)."""
     view = RandomView(
         num_clips=clips_per_shot,
         span_seconds=NUM_FRAMES / FRAMES_PER_SECOND,
@@ -196,7 +180,7 @@ def _draw_clips(names: list[str], *, clips_per_shot: int, seed: int) -> NDArray[
     )
     probe = VideoProbe(
         status=VideoStatus.OK,
-        duration_seconds=SHOT_FRAMES / FRAMES_PER_SECOND,
+        duration_seconds=SHOT_SECONDS,
         frames_per_second=FRAMES_PER_SECOND,
         num_frames=SHOT_FRAMES,
         height=FRAME_SIZE,
@@ -205,15 +189,25 @@ def _draw_clips(names: list[str], *, clips_per_shot: int, seed: int) -> NDArray[
     return draw_random(view, ProbedVideos.of(names, [probe] * len(names))).coordinates
 
 
-def _cut_clip(frames: NDArray[np.uint8], coordinates: NDArray[np.float32]) -> Tensor:
-    """Cut a clip out of a shot's frames (F, H, W, 3): uint8 (T, INPUT_SIZE, INPUT_SIZE, 3)."""
-    start = int(coordinates[Coordinate.START] * FRAMES_PER_SECOND)
-    box = [Coordinate.TOP, Coordinate.LEFT, Coordinate.BOTTOM, Coordinate.RIGHT]
-    top, left, bottom, right = (int(edge) for edge in np.rint(coordinates[box] * FRAME_SIZE))
-    cut = torch.from_numpy(frames[start : start + NUM_FRAMES, top:bottom, left:right])
-    size = (INPUT_SIZE, INPUT_SIZE)
-    resized = F.interpolate(cut.permute(0, 3, 1, 2), size, mode="bilinear", antialias=True)
-    return resized.permute(0, 2, 3, 1)
+def _decode_reel(reel: NDArray[np.uint8], coordinates: NDArray[np.float32]) -> Tensor:
+    """Encode a reel of shots, and decode the clips of each: uint8 (shots * clips, T, S, S, 3)."""
+    shot_starts = np.arange(len(coordinates)) * SHOT_SECONDS
+    coordinates = coordinates.copy()
+    coordinates[:, :, [Coordinate.START, Coordinate.END]] += shot_starts[:, None, None]
+    coordinates = coordinates.reshape(-1, len(Coordinate))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "reel.mp4"
+        path.write_bytes(encode_mp4(reel, frames_per_second=FRAMES_PER_SECOND))
+        decoded = decode_clips(
+            path,
+            coordinates=coordinates,
+            valid=np.ones(len(coordinates), np.bool_),
+            duration_seconds=len(reel) / FRAMES_PER_SECOND,
+            num_frames=NUM_FRAMES,
+            frame_size=INPUT_SIZE,
+        )
+    assert decoded.valid.all(), decoded.error
+    return torch.from_numpy(decoded.frames)
 
 
 def _report(line: str) -> None:

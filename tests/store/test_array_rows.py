@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from scale_video.store import array_rows
-from scale_video.store.array_rows import chunk_key, read_rows, take_rows
+from scale_video.store.array_rows import chunk_keys, read_rows, take_rows
 from scale_video.store.errors import DamagedBlockError
 from scale_video.store.location import StoreLocation
 
@@ -72,14 +72,14 @@ def test_plain_files_are_read_directly_and_others_through_zarr(
     through_zarr: list[str] = []
     real: Callable[..., Any] = array_rows.take_rows
     monkeypatch.setattr(array_rows, "take_rows", lambda array, rows: through_zarr.append(name) or real(array, rows))
-    for name in arrays:  # noqa: B007
+    for name in arrays:
         read_rows(arrays[name], np.arange(10), location=location_of(arrays[name]))
     assert through_zarr == ["zstd", "big-endian", "no checksum"]
 
 
 def test_keys(arrays: dict[str, "zarr.Array[Any]"]) -> None:
-    assert chunk_key(arrays["plain"], 7) == "c.7.0.0"
-    assert chunk_key(arrays["other keys"], 7) == "c/7/0/0"
+    assert chunk_keys(arrays["plain"], [7, 0]) == ["c.7.0.0", "c.0.0.0"]
+    assert chunk_keys(arrays["other keys"], [7]) == ["c/7/0/0"]
 
 
 @pytest.mark.parametrize(

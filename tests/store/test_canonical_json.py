@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scale_video.store.canonical_json import canonical_json
@@ -14,6 +14,7 @@ leaves = (
 values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text("abü"), inner), max_leaves=8)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text("abü"), values))
 def test_the_text_survives_being_stored(value: Mapping[str, Any]) -> None:
     text = canonical_json(value, what="parameters")

@@ -2,9 +2,9 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -39,11 +39,11 @@ for case in {CASES!r}:
 
 
 @pytest.fixture(scope="module")
-def folder(small: ModuleType, foreign_python: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(templates: Path, foreign_python: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Each case's store, and beside it what the programs made of it."""
     folder = tmp_path_factory.mktemp("snippets")
     for case in CASES:
-        small.make_full_store(folder / case / "features/demo.zarr")
+        shutil.copytree(templates / "full.zarr", folder / case / "features/demo.zarr")
     root = folder / "not consolidated/features/demo.zarr/zarr.json"
     metadata = json.loads(root.read_text())
     del metadata["consolidated_metadata"]

@@ -6,7 +6,6 @@ import math
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -104,11 +103,8 @@ def attributes(group: Path) -> Any:
 
 
 @pytest.fixture(params=["golden", "new"])
-def root(request: pytest.FixtureRequest, small: ModuleType, tmp_path: Path) -> Path:
-    if request.param == "golden":
-        return GOLDEN
-    small.make_full_store(tmp_path / "new.zarr")
-    return tmp_path / "new.zarr"
+def root(request: pytest.FixtureRequest, templates: Path) -> Path:
+    return GOLDEN if request.param == "golden" else templates / "full.zarr"
 
 
 def test_videos_digest(root: Path) -> None:

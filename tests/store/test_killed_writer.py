@@ -44,7 +44,7 @@ def test_a_killed_creation_is_made_anew(small: ModuleType, tmp_path: Path) -> No
     create(small, tmp_path / "whole.zarr")
     wanted = small.files_of(tmp_path / "whole.zarr")
     # Each chunk and each zarr.json is one file; zarr.json of the root and the views are written again for `created`.
-    numbers = [0, 1, 2, 3, *range(4, len(wanted), 9), len(wanted)]
+    numbers = [0, 1, 2, *range(3, len(wanted), 13), len(wanted)]
     assert kill_at("create", tmp_path, numbers) == [-signal.SIGKILL] * len(numbers)
     for number in numbers:
         root = tmp_path / f"{number}.zarr"
