@@ -10,6 +10,7 @@ import zarr
 
 from scale_video.store.create import add_backbone, add_view, create_store, default_block_size
 from scale_video.store.errors import MissingArrayError, PlanMismatchError, StoreError
+from scale_video.store.location import StoreLocation
 from scale_video.store.read import FeatureStore
 from scale_video.store.verify import verify_store
 
@@ -240,6 +241,27 @@ def test_a_creator_killed_before_it_consolidates_leaves_nothing_hidden(small: Mo
     assert FeatureStore.open(empty_store).backbones("random") == ("motion3d",)
     add_backbone(empty_store, **BACKBONE)
     assert (empty_store / "zarr.json").read_bytes() == wanted
+
+
+def test_everything_is_on_disk_before_it_counts_as_created(
+    small: ModuleType, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[str, bool]] = []
+
+    def flush(location: StoreLocation, path: str) -> None:
+        attributes = json.loads((Path(location.root) / path / "zarr.json").read_text())["attributes"]
+        flushed.append((path, attributes["created"]))
+
+    monkeypatch.setattr(StoreLocation, "flush_tree", flush)
+    monkeypatch.setattr(
+        StoreLocation,
+        "flush",
+        lambda location, *paths: [flush(location, path.removesuffix("zarr.json")) for path in paths],
+    )
+    add_view(empty_store, small.make_plan("other"))
+    add_backbone(empty_store, **{**BACKBONE, "view": "other"})
+    view, backbone, root = ("other", "other/"), ("other/motion3d", "other/motion3d/"), ("", True)
+    assert flushed == [(view[0], False), (view[1], True), root, (backbone[0], False), (backbone[1], True), root]
 
 
 def test_a_stray_file_is_nobodys_business(small: ModuleType, empty_store: Path) -> None:
