@@ -58,7 +58,7 @@ class VideoProbe:
     duration_seconds: float = 0.0
     """Number of frames over their rate: the last frame is shown to its end."""
     frames_per_second: float = 0.0
-    """Average rate, (frames - 1) / (last - first presentation time); 1 for a video of one frame."""
+    """Average rate, (frames - 1) / (last - first presentation time); a single frame has the header's rate, else 1."""
     num_frames: int = 0
     height: int = 0
     """Pixels of the upright frame, after rotation."""
