@@ -15,7 +15,7 @@ from scale_video.extract.backbones.motion3d import (
 from scale_video.extract.backbones.train_motion3d import MOTIONS, TrainingParameters, main, motion_reels, train_motion3d
 from scale_video.extract.backbones.weights_digest import weights_digest
 
-SHIPPED_DIGEST = "4ed86c21eaa185929d9f32287b66b50eae0752a2afc7313096db6b100b8aa188"
+SHIPPED_DIGEST = "f3dd1c2eb9ead4291cc4797931d91d3b1fa885308bf6cb24eb283e872bc7acae"
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,13 @@
 """The demo command, small: every stage, the results file, and a second call that finds all done."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
@@ -40,6 +43,13 @@ def test_three_seeds_with_both_controls(run_cli: Cli, small_training: tuple[str,
     assert "x+h+cls" in first.stdout
     assert (Path("data/demo/train").is_dir(), Path("data/demo-control/test").is_dir()) == (True, True)
     assert FeatureStore.open("features/demo.zarr").committed("random", "motion3d").all()
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    snippet: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)[0], snippet)
+    assert snippet["features"].shape == (60, 16, 128)
+    assert np.isfinite(snippet["mean"].values).all()
+    assert set(snippet["videos"].split_1.values) == {1, 3}
 
     started = time.monotonic()
     second = run_cli(*arguments)
