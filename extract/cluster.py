@@ -5,7 +5,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import dask
 from distributed import Client, LocalCluster
+
+RESTART_SECONDS = 600
+"""Dask gives a worker up that has not come back 15 s after it died; on a busy machine, one that imports torch may need
+longer, and a local cluster that has given up its last worker waits forever."""
 
 
 def default_num_workers() -> int:
@@ -46,12 +51,14 @@ def dask_client(*, scheduler: str | None, num_workers: int, processes: bool = Tr
             yield client
         return
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": RESTART_SECONDS}),
         LocalCluster(
             n_workers=num_workers if processes else 1,
             threads_per_worker=1 if processes else num_workers,
             processes=processes,
             host="127.0.0.1" if processes else None,  # threads talk through memory, and listen nowhere
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # not the usual port: several jobs may run side by side
+            worker_dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,

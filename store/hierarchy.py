@@ -75,7 +75,13 @@ class StoreHierarchy:
         return -(-self.num_videos // self.block_size)
 
     def block_rows(self, index: int) -> slice:
-        """Rows of a block."""
+        """Rows of a block.
+
+        Raises:
+            ValueError: there is no such block.
+        """
+        if not 0 <= index < self.num_blocks:
+            raise ValueError(f"a backbone has blocks 0 to {self.num_blocks - 1} here, got block {index}")
         return slice(index * self.block_size, min((index + 1) * self.block_size, self.num_videos))
 
     def views(self) -> tuple[str, ...]:

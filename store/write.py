@@ -53,8 +53,6 @@ class BlockWriter:
         self._mark(block.index, block_digest(block, plan=self._plan_digest))
 
     def _check(self, block: FeatureBlock) -> slice:
-        if not 0 <= block.index < self._store.num_blocks:
-            raise ValueError(f"{self.path} has blocks 0 to {self._store.num_blocks - 1}, got block {block.index}")
         rows = self._store.block_rows(block.index)
         shape = (rows.stop - rows.start, *self._arrays["features"].shape[1:])
         if block.features.shape != shape:

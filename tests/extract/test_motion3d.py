@@ -93,10 +93,10 @@ def test_standardising_removes_brightness_and_contrast() -> None:
 
 def test_training_runs_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "weights.safetensors"
-    arguments = ["train_motion3d", "--output", str(output), "--num-shots", "128", "--num-epochs", "1", "--seed", "5"]
+    arguments = ["train_motion3d", "--output", str(output), "--num-shots", "64", "--num-epochs", "1", "--seed", "5"]
     monkeypatch.setattr("sys.argv", arguments)
     main()
-    again, accuracy = train_motion3d(TrainingParameters(num_shots=128, num_epochs=1, seed=5))
+    again, accuracy = train_motion3d(TrainingParameters(num_shots=64, num_epochs=1, seed=5))
     assert 0 <= accuracy <= 1
     assert weights_digest(load_file(output)) == weights_digest(again.state_dict())
 

@@ -120,6 +120,16 @@ def test_a_store_of_another_version_is_left_alone(small: ModuleType, tmp_path: P
         create(small, tmp_path)
 
 
+def test_a_store_without_the_mark_of_an_unfinished_one_is_left_alone(small: ModuleType, full_store: Path) -> None:
+    metadata = json.loads((full_store / "zarr.json").read_text())
+    del metadata["attributes"]["created"]
+    (full_store / "zarr.json").write_text(json.dumps(metadata))
+    before = small.files_of(full_store)
+    with pytest.raises(StoreError, match="already holds a finished store"):
+        create(small, full_store)
+    assert small.files_of(full_store) == before
+
+
 @pytest.mark.parametrize("place", ["file", "folder", "zarr group", "zarr 2 group", "zarr array", "damaged group"])
 def test_what_is_a_strangers_is_left_alone(small: ModuleType, tmp_path: Path, place: str) -> None:
     root = tmp_path / "a.zarr"

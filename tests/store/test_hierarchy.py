@@ -25,6 +25,8 @@ def change_metadata(node: Path, **changes: Any) -> None:
 def test_block_rows(empty_store: Path) -> None:
     store = FeatureStore.open(empty_store)
     assert [store.block_rows(index) for index in range(3)] == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    with pytest.raises(ValueError, match="a backbone has blocks 0 to 2 here, got block 3"):
+        store.read_block("random", "motion3d", 3)
 
 
 @pytest.mark.parametrize(

@@ -141,9 +141,9 @@ def test_a_disk_that_fails_leaves_no_block(
 
 def test_what_does_not_fit_is_refused(small: ModuleType, full_store: Path) -> None:
     writer, before, block = writer_of(full_store), small.files_of(full_store), small.make_block(0)
-    with pytest.raises(ValueError, match="random/motion3d has blocks 0 to 2, got block 3"):
+    with pytest.raises(ValueError, match="a backbone has blocks 0 to 2 here, got block 3"):
         writer.write(replace(block, index=3))
-    with pytest.raises(ValueError, match="random/motion3d has blocks 0 to 2, got block -1"):
+    with pytest.raises(ValueError, match="a backbone has blocks 0 to 2 here, got block -1"):
         writer.write(replace(block, index=-1))
     message = r"block 2 of random/motion3d must have features of shape \(1, 3, 4\), got \(3, 3, 4\)"
     with pytest.raises(ValueError, match=message):
