@@ -1,5 +1,6 @@
 """Creating a store: one creator writes the whole hierarchy, views and backbones in place, before any block."""
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -132,7 +133,7 @@ def add_view(url: str | Path, plan: ClipPlan) -> None:
             f"store {str(url)!r} already has a view {plan.view!r} with other parameters or another seed; "
             "choose another store or another name for the view"
         )
-    consolidate(url)  # in any case: a creator that was killed just before it leaves the view hidden
+    _consolidate_if_stale(store.location, plan.view)
 
 
 def add_backbone(
@@ -172,7 +173,7 @@ def add_backbone(
                 f"store {str(url)!r} already has features {view}/{name!r} that differ in {', '.join(differing)}; "
                 "give this backbone another name with @name, or make a new store"
             )
-    consolidate(url)  # in any case: a creator that was killed just before it leaves the backbone hidden
+    _consolidate_if_stale(store.location, f"{view}/{name}")
 
 
 def consolidate(url: str | Path) -> None:
@@ -181,6 +182,17 @@ def consolidate(url: str | Path) -> None:
     with quiet_zarr():
         zarr.consolidate_metadata(location.url, zarr_format=3)
     location.flush("zarr.json")
+
+
+def _consolidate_if_stale(location: StoreLocation, group: str) -> None:
+    """Consolidate unless the copy in the root shows a group as finished.
+
+    Asked also for a group that was there before: a creator that was killed just before this leaves it hidden.
+    """
+    document = json.loads(location.file_system.cat_file(f"{location.root}/zarr.json"))
+    copies = (document.get("consolidated_metadata") or {}).get("metadata", {})
+    if not copies.get(group, {}).get("attributes", {}).get("created"):
+        consolidate(location.url)
 
 
 def _check_length(plan: ClipPlan, *, num_videos: int) -> None:
