@@ -138,7 +138,7 @@ def _side(store: FeatureStore, split: str, part: str, *, view: str, backbone: st
     if not there.all():
         note(f"{(~there).sum()} of {len(rows)} {part} videos have no features and are left out")
     kept = np.flatnonzero(there)
-    parameters = store.plan(view).parameters
+    parameters = store.plan_parameters(view)
     return ProbeSide(
         features=features.take(kept),
         labels=videos.labels["label"][rows[kept]],

@@ -168,7 +168,7 @@ def _check_same_plan(
             f"a store does not grow, {way_out}"
         )
     for name in set(views) & set(store.views()):
-        stored, wanted = store.plan(name).parameters, view_parameters(views[name])
+        stored, wanted = store.plan_parameters(name), view_parameters(views[name])
         differing = sorted(key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key))
         if differing:
             raise PlanMismatchError(

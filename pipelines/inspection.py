@@ -65,7 +65,7 @@ def run_info(url: str) -> StoreInfo:
         splits={
             split: {part: len(videos.in_split(split, part)) for part in SPLIT_CODES} for split in sorted(videos.splits)
         },
-        views={view: store.plan(view).parameters for view in store.views()},
+        views={view: store.plan_parameters(view) for view in store.views()},
         features=tuple(
             _features_info(store, view, backbone) for view in store.views() for backbone in store.backbones(view)
         ),

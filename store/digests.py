@@ -1,6 +1,6 @@
 """The digests of the format: of the table of videos, of a plan, of a committed block. Explicit bytes, no pickles.
 
-``FORMAT.md`` gives them byte by byte; ``tests/store/test_digests.py`` recomputes them from that text alone.
+``FORMAT.md`` gives them byte by byte; ``tests/store/test_independent_reader.py`` recomputes them from that text alone.
 """
 
 import hashlib

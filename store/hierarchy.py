@@ -146,6 +146,20 @@ class StoreHierarchy:
             self._arrays[view, backbone] = arrays
         return self._arrays[view, backbone]
 
+    def plan_parameters(self, view: str) -> Mapping[str, Any]:
+        """What a view's clips were drawn by.
+
+        Raises:
+            MissingArrayError: there is no such view, or it does not say.
+        """
+        parameters = attributes_of(self.view_group(view)).get("parameters")
+        if not isinstance(parameters, Mapping):
+            raise MissingArrayError(
+                f"view {view!r} of store {self.location.url!r} does not say what it was drawn by (attribute "
+                "'parameters'); the store is damaged, make it anew"
+            )
+        return parameters
+
     def plan_digest(self, view: str) -> str:
         """Digest of a view's plan, hexadecimal."""
         return require_digest(self.view_group(view), "plan_digest")

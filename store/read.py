@@ -41,7 +41,7 @@ class FeatureStore(StoreHierarchy):
         """
         arrays = self.plan_arrays(view)
         with readable(f"the plan of view {view!r} in store {self.location.url!r}"):
-            parameters = attributes_of(self.view_group(view))["parameters"]
+            parameters = self.plan_parameters(view)
             return ClipPlan(
                 view=view, parameters=parameters, **{name: np.asarray(array[:]) for name, array in arrays.items()}
             )

@@ -152,3 +152,11 @@ def test_metadata_that_cannot_be_read_is_one_line(full_store: Path, node: str, c
 def test_a_consolidation_that_is_stale_hides_nothing(empty_store: Path) -> None:
     zarr.open_group(empty_store, path="random/motion3d", mode="r+", use_consolidated=False).attrs["layer"] = "other"
     assert FeatureStore.open(empty_store).backbone_attributes("random", "motion3d")["layer"] == "other"
+
+
+def test_a_view_says_what_it_was_drawn_by(empty_store: Path) -> None:
+    store = FeatureStore.open(empty_store)
+    assert store.plan_parameters("random") == store.plan("random").parameters
+    change_metadata(empty_store / "random", attributes={"parameters": None})
+    with pytest.raises(MissingArrayError, match="view 'random' of store .* does not say what it was drawn by"):
+        FeatureStore.open(empty_store).plan_parameters("random")
