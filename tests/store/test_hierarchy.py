@@ -158,5 +158,5 @@ def test_a_view_says_what_it_was_drawn_by(empty_store: Path) -> None:
     store = FeatureStore.open(empty_store)
     assert store.plan_parameters("random") == store.plan("random").parameters
     change_metadata(empty_store / "random", attributes={"parameters": None})
-    with pytest.raises(MissingArrayError, match="view 'random' of store .* does not say what it was drawn by"):
+    with pytest.raises(MissingArrayError, match=r"view 'random' of store .* does not say what it was drawn by"):
         FeatureStore.open(empty_store).plan_parameters("random")
