@@ -144,14 +144,15 @@ def extract(as_json: bool, max_failures: str, **given: Any) -> None:
 
 @main.command()
 @_EXPERIMENT
-def pretrain(**given: Any) -> None:
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs as well (extra [tensorboard]).")
+def pretrain(tensorboard: bool, **given: Any) -> None:
     """Stage 2: train the aggregator.
 
     One training per seed, on the training videos of the split; run it again to resume. Prints the checkpoints.
     """
     from scale_video.pipelines.pretraining import run_pretraining
 
-    for path in run_pretraining(_experiment_request(given)):
+    for path in run_pretraining(_experiment_request(given), tensorboard=tensorboard):
         click.echo(path)
 
 

@@ -13,8 +13,12 @@ from scale_video.pipelines.preset import PretrainVideos
 from scale_video.store.video_table import VideoTable
 
 
-def run_pretraining(request: ExperimentRequest) -> list[Path]:
+def run_pretraining(request: ExperimentRequest, *, tensorboard: bool = False) -> list[Path]:
     """Train every seed that is not complete; resume where one was interrupted.
+
+    Args:
+        request: data set, split, features, seeds.
+        tensorboard: write TensorBoard logs beside ``metrics.csv``.
 
     Returns:
         The checkpoints, by seed.
@@ -43,7 +47,7 @@ def run_pretraining(request: ExperimentRequest) -> list[Path]:
         folder = run_dir(request, backbone=backbone, seed=seed)
         config = replace(preset.pretrain, seed=seed)
         note(f"pre-training on {len(rows)} videos of {view}/{backbone}, seed {seed}: {folder}")
-        checkpoints.append(pretrain(features, config, run_dir=folder, provenance=provenance))
+        checkpoints.append(pretrain(features, config, run_dir=folder, provenance=provenance, tensorboard=tensorboard))
         write_resolved_config(folder, {"pretrain": config.to_mapping(), **provenance})
     return checkpoints
 

@@ -47,7 +47,8 @@ def test_from_avi_files_to_numbers(run_cli: Cli, extracted: FeatureStore, small_
         assert np.isfinite(features.features).all()
 
     common = ("--dataset", "ucf101", "--split", 2, *small_training)
-    checkpoint = Path(run_cli("pretrain", *common).stdout.strip())
+    checkpoint = Path(run_cli("pretrain", *common, "--tensorboard").stdout.strip())
+    assert list((checkpoint.parent / "tensorboard").glob("events.*"))
     assert checkpoint == Path("runs/ucf101/motion3d/split2/seed0/last.ckpt")
     videos = extracted.videos
     assert load_aggregator(checkpoint).training_video_ids == tuple(
