@@ -8,16 +8,20 @@ from typing import Any
 
 import click
 
+from scale_video.evaluate.representations import RAW_REPRESENTATIONS
 from scale_video.evaluate.result import EvaluationRecord
 from scale_video.extract.plan_store import PlanReport
 from scale_video.pipelines.console import print_table
 from scale_video.pipelines.demo import DemoResult
+from scale_video.pipelines.evaluation import LEARNED
 from scale_video.pipelines.extraction import ExtractionResult
 from scale_video.pipelines.inspection import StoreInfo
 from scale_video.store.verify import VerifyReport
 
 MAX_LISTED = 20
 """Failures that a summary lists; the store has them all."""
+TABLE_ORDER = (*RAW_REPRESENTATIONS, "init", *LEARNED)
+"""From what costs nothing to what is learned."""
 PROTOCOL_TITLES = {"knn": "k-NN", "linear": "linear", "nonlinear": "nonlinear"}
 
 
@@ -70,7 +74,7 @@ def records_table(records: Sequence[EvaluationRecord], *, title: str) -> None:
     cells: dict[tuple[str, str], list[EvaluationRecord]] = defaultdict(list)
     for record in records:
         cells[record.representation, record.protocol].append(record)
-    names = list(dict.fromkeys(record.representation for record in records))
+    names = [name for name in TABLE_ORDER if any(record.representation == name for record in records)]
     rows = [(name, *(_cell(cells[name, protocol]) for protocol in protocols)) for name in names]
     columns = ("representation", *(PROTOCOL_TITLES[name] for name in protocols))
     print_table(f"{title}: top-1 %", columns, rows, numbers=len(protocols))
