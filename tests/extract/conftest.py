@@ -6,10 +6,12 @@ def test_something(tmp_path, make_painted_video, read_number):
     assert read_number(frame) == 7          # any upright RGB frame of it, at any size
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
@@ -237,3 +239,12 @@ def cut_short() -> Callable[..., Path]:
         return target
 
     return cut
+
+
+@pytest.fixture
+def harmful(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module ``harmful_calls``, importable by name here and in processes that are started from here."""
+    folder = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", folder)
+    return importlib.import_module("harmful_calls")

@@ -1,0 +1,40 @@
+"""Where a worker finds what the client names: another machine may have the same folder elsewhere."""
+
+from pathlib import Path, PurePosixPath
+
+import dask
+
+CONFIG_KEY = "scale-video.paths"
+"""Dask configuration: a mapping from a folder as the client names it to the same folder as the worker sees it. In the
+environment of a worker: ``DASK_SCALE_VIDEO__PATHS='{"/data": "/mnt/nas/data"}'``."""
+
+
+def worker_path(path: str) -> str:
+    """The path on this worker: the longest configured folder that it lies in is replaced; URLs are left alone.
+
+    Raises:
+        ValueError: the configuration is no mapping of texts.
+    """
+    mapping = dask.config.get(CONFIG_KEY, {})
+    if not isinstance(mapping, dict) or not all(isinstance(text, str) for pair in mapping.items() for text in pair):
+        raise ValueError(
+            f"the Dask configuration {CONFIG_KEY!r} must map folders to folders, such as "
+            f'{{"/data": "/mnt/data"}}, got {mapping!r}'
+        )
+    if "://" in path:
+        return path
+    for folder in sorted(mapping, key=len, reverse=True):
+        if PurePosixPath(path).is_relative_to(folder):
+            return str(PurePosixPath(mapping[folder]) / PurePosixPath(path).relative_to(folder))
+    return path
+
+
+def video_path(data_root: str, path: str) -> Path:
+    """A video's file beneath the data root.
+
+    Raises:
+        ValueError: the path, which may come from a store of someone else's, leads out of the root.
+    """
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"path {path!r} in the store leads out of the data root; this store is not to be trusted")
+    return Path(data_root) / path
