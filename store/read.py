@@ -1,8 +1,9 @@
 """Reading a store: its videos, its plans, and the blocks that are committed. What is not committed does not exist."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import zarr
@@ -18,6 +19,9 @@ from scale_video.store.members import attributes_of, quiet_zarr, readable, requi
 from scale_video.store.schema import BLOCK_ARRAYS, PROBE_ARRAYS, column_layout
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 from scale_video.store.video_table import VideoTable
+
+ROWS_PER_RUN: Final = 65_536
+"""Videos whose outcome is looked at together: 1 024 blocks of 64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,33 @@ class FeatureStore(StoreHierarchy):
         return there
 
     def outcome(self, view: str, backbone: str) -> VideoOutcome:
-        """Status and error of every video."""
+        """Status and error of every video, in memory; ``outcomes`` gives them piece by piece."""
+        pieces = list(self.outcomes(view, backbone))
+        return VideoOutcome(
+            status=np.concatenate([status for _, status, _ in pieces]),
+            error=tuple(text for _, _, error in pieces for text in error),
+        )
+
+    def outcomes(self, view: str, backbone: str) -> Iterator[tuple[slice, NDArray[np.uint8], tuple[str, ...]]]:
+        """What became of the videos, in runs of whole blocks, so that any number of them needs little memory.
+
+        Yields:
+            Consecutive rows; their statuses (``PENDING`` in blocks that are not committed); their errors (empty where
+            nothing failed).
+
+        Raises:
+            DamagedBlockError: a chunk of a committed block cannot be read.
+        """
         arrays = self.backbone_arrays(view, backbone)
-        there = np.repeat(self.committed(view, backbone), self.block_size)[: self.num_videos]
-        status = self._committed_rows(arrays["status"], np.arange(self.num_videos), there=there)
-        error = self._committed_rows(arrays["error"], np.arange(self.num_videos), there=there)
-        return VideoOutcome(status=status, error=tuple(error.astype(object)))
+        blocks_per_run = max(1, ROWS_PER_RUN // self.block_size)
+        for first in range(0, self.num_blocks, blocks_per_run):
+            blocks = np.arange(first, min(first + blocks_per_run, self.num_blocks))
+            rows = slice(self.block_rows(int(blocks[0])).start, self.block_rows(int(blocks[-1])).stop)
+            wanted = np.arange(rows.start, rows.stop)
+            there = np.repeat(self.committed(view, backbone, blocks), self.block_size)[: len(wanted)]
+            status = self._committed_rows(arrays["status"], wanted, there=there)
+            error = self._committed_rows(arrays["error"], wanted, there=there)
+            yield rows, status, tuple(error.astype(object))
 
     def read_block(self, view: str, backbone: str, index: int) -> FeatureBlock:
         """One block as it stands, committed or not.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
+from scale_video.store import read
 from scale_video.store.errors import DamagedBlockError, IncompleteStoreError, MissingArrayError, StoreError
 from scale_video.store.read import FeatureStore
 from scale_video.store.video_probe import VideoStatus
@@ -45,6 +46,19 @@ def test_uncommitted_blocks_are_invisible(small: ModuleType, url: str) -> None:
     outcome = store.outcome(*VIEW)
     assert outcome.status.tolist() == [1, 1, 1, 0, 0, 0, VideoStatus.CORRUPT]
     assert outcome.error == ("",) * 6 + ("holds no stream that can be shown",)
+
+
+@pytest.mark.parametrize(("rows_per_run", "wanted"), [(1, [3, 3, 1]), (6, [6, 1]), (7, [6, 1]), (65_536, [7])])
+def test_outcomes_come_in_runs_of_whole_blocks(
+    url: str, rows_per_run: int, wanted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "ROWS_PER_RUN", rows_per_run)
+    store = FeatureStore.open(url)
+    runs = list(store.outcomes(*VIEW))
+    assert [rows.stop - rows.start for rows, _, _ in runs] == wanted
+    assert np.concatenate([np.arange(rows.start, rows.stop) for rows, _, _ in runs]).tolist() == list(range(7))
+    assert np.concatenate([status for _, status, _ in runs]).tolist() == [1, 1, 1, 0, 0, 0, VideoStatus.CORRUPT]
+    assert [text for _, _, texts in runs for text in texts] == [""] * 6 + ["holds no stream that can be shown"]
 
 
 @pytest.mark.parametrize("rows", [None, [0, 1, 2], [6, 0], [2, 2, 6, 1], [], [5, 6, 0, 1, 2, 3, 4]])
