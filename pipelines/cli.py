@@ -1,19 +1,15 @@
 """``scale-video``: the commands. Each parses, calls one ``run_…``, and prints; slow imports wait until then."""
 
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from scale_video.pipelines.extraction import ExtractionRequest
-    from scale_video.pipelines.paths import ExperimentRequest
+from scale_video.pipelines import cli_extract, cli_options, cli_store
+from scale_video.pipelines.cli_options import options
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-VIDEOMAE_BASE = "videomae:MCG-NJU/videomae-base"
+if TYPE_CHECKING:
+    from scale_video.pipelines.paths import ExperimentRequest
 
 
 class OneLineErrors(click.Group):
@@ -42,48 +38,14 @@ def _is_for_the_user(error: Exception) -> bool:
     return isinstance(error, (ValueError, OSError, StoreError))
 
 
-def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator, listed in the help in this order."""
-
-    def decorate(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-_dataset = click.option(
-    "--dataset", default="demo", show_default=True, help="demo, demo-hard, demo-control, ucf101, folder."
-)
-_store = click.option("--store", default=None, help="Path or URL of the store.  [default: features/DATASET.zarr]")
-_preset = click.option("--preset", default=None, help="honest, paper, demo, or a TOML file.  [default: by data set]")
-_set = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override the preset; repeatable.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-
-_EXTRACTION = options(
-    _dataset,
-    click.option("--data", type=click.Path(path_type=Path), help="Folder of the videos.  [demo: data/DATASET]"),
-    click.option("--split-lists", type=click.Path(path_type=Path), help="Folder of the official lists (ucf101)."),
-    _store,
-    click.option("--backbone", help=f"FAMILY[:SOURCE][@NAME].  [default: motion3d for demo, else {VIDEOMAE_BASE}]"),
-    click.option("--views", help="Names of views, comma-separated.  [default: all of the preset]"),
-    _preset,
-    _set,
-    click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one per core]"),
-    click.option("--threads", is_flag=True, help="Run the workers as threads of one process."),
-    click.option("--scheduler", metavar="tcp://HOST:PORT", help="Join a running Dask cluster instead."),
-    click.option("--block-size", type=click.IntRange(min=1), help="Videos in a block.  [default: chosen]"),
-)
-
 _EXPERIMENT = options(
-    _dataset,
-    _store,
+    cli_options.dataset,
+    click.option("--store", help="Path or URL of the store; several: A,B.  [default: features/DATASET.zarr]"),
     click.option("--backbone", help="Name of the features in the store.  [default: the only one there]"),
     click.option("--split", default="1", show_default=True, help="Name of the split."),
     click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="N: the seeds 0 … N-1."),
-    _preset,
-    _set,
+    cli_options.preset,
+    cli_options.overrides,
     click.option(
         "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Their folder."
     ),
@@ -105,41 +67,15 @@ def main(debug: bool) -> None:
     """  # noqa: D301 - click's own mark against re-wrapping
 
 
-@main.command()
-@_EXTRACTION
-@_json
-def plan(as_json: bool, **given: Any) -> None:
-    """Look at the videos and create the store.
-
-    Probes every file, draws the clips of every view, and reports what to expect; nothing is extracted.
-    """
-    from scale_video.pipelines import show
-    from scale_video.pipelines.extraction import run_plan
-
-    report = run_plan(_extraction_request(given))
-    show.as_json(report) if as_json else show.plan_report(report)
-
-
-@main.command()
-@_EXTRACTION
-@click.option("--max-failures", default="1%", show_default=True, help="Videos that may fail before the status is 1.")
-@_json
-def extract(as_json: bool, max_failures: str, **given: Any) -> None:
-    """Stage 1: clip features into a store.
-
-    Plans the store if there is none, and extracts what is missing: run it again after any interruption.
-    """
-    from scale_video.pipelines import show
-    from scale_video.pipelines.extraction import run_extract, within_budget
-
-    within_budget([], max_failures)  # a typo should not cost a day of extraction
-    result = run_extract(_extraction_request(given))
-    show.as_json(result) if as_json else show.extraction_result(result)
-    if not within_budget(list(result.reports.values()), max_failures):
-        click.echo(
-            f"Error: more videos failed than --max-failures {max_failures} allows; they are listed above", err=True
-        )
-        sys.exit(1)
+for command in (
+    cli_extract.plan,
+    cli_extract.extract,
+    cli_store.info,
+    cli_store.verify,
+    cli_store.failures,
+    cli_store.show,
+):
+    main.add_command(command)
 
 
 @main.command()
@@ -158,14 +94,15 @@ def pretrain(tensorboard: bool, **given: Any) -> None:
 
 def _evaluation(protocol: str, summary: str) -> click.Command:
     @click.option("--allow-seen", is_flag=True, help="Evaluate checkpoints that saw test videos; rows are marked.")
-    @_json
+    @cli_options.json_output
     def command(as_json: bool, allow_seen: bool, **given: Any) -> None:
         from scale_video.pipelines import show
+        from scale_video.pipelines.console import print_json
         from scale_video.pipelines.evaluation import run_evaluation
 
         request = _experiment_request(given)
         records = run_evaluation(request, protocols=(protocol,), allow_seen=allow_seen)
-        show.as_json(records) if as_json else show.records_table(records, title=f"{request.dataset}, {protocol}")
+        print_json(records) if as_json else show.records_table(records, title=f"{request.dataset}, {protocol}")
 
     command.__doc__ = f"""{summary}
 
@@ -181,43 +118,11 @@ nonlinear = _evaluation("nonlinear", "Probe by the paper's MLP.")
 
 
 @main.command()
-@click.argument("store")
-@_json
-def verify(store: str, as_json: bool) -> None:
-    """Check every digest of a store.
-
-    Reads all of STORE; the exit status is 1 when anything is not as it was committed.
-    """
-    from scale_video.pipelines import show
-    from scale_video.pipelines.inspection import run_verify
-
-    report = run_verify(store)
-    show.as_json(report) if as_json else show.verify_report(report)
-    if report.damaged:
-        sys.exit(1)
-
-
-@main.command()
-@click.argument("store")
-@_json
-def info(store: str, as_json: bool) -> None:
-    """Show what a store holds.
-
-    Videos, splits, views and backbones of STORE, and how much of each is there.
-    """
-    from scale_video.pipelines import show
-    from scale_video.pipelines.inspection import run_info
-
-    result = run_info(store)
-    show.as_json(result) if as_json else show.info_tables(result)
-
-
-@main.command()
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="N > 1 adds two controls.")
 @click.option("--data-seed", default=0, show_default=True, type=click.IntRange(min=0), help="Another rendering.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
 @click.option("--root", type=click.Path(path_type=Path), default=Path(), help="Where data/, features/ and runs/ go.")
-@_set
+@cli_options.overrides
 @click.option("--videos", nargs=2, type=click.IntRange(min=24), metavar="TRAIN TEST", help="Videos to render.")
 def demo(
     seeds: int,
@@ -232,6 +137,7 @@ def demo(
     Renders the embedded data set to mp4 files, extracts, pre-trains, evaluates, and prints one table. What is done
     already is not done again.
     """
+    from scale_video.extract.cluster import num_cores
     from scale_video.pipelines import show
     from scale_video.pipelines.demo import DemoRequest, run_demo
 
@@ -239,38 +145,11 @@ def demo(
         root=root.expanduser(),
         num_seeds=seeds,
         data_seed=data_seed,
-        num_workers=workers or _num_cores(),
+        num_workers=workers or num_cores(),
         overrides=overrides,
         num_videos=videos,
     )
     show.demo_result(run_demo(request))
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _extraction_request(given: dict[str, Any]) -> "ExtractionRequest":
-    from scale_video.pipelines.extraction import ExtractionRequest
-    from scale_video.pipelines.preset import default_preset
-
-    dataset = given["dataset"]
-    is_demo = dataset.split("-")[0] == "demo"
-    views = tuple(name.strip() for name in (given["views"] or "").split(",") if name.strip())
-    return ExtractionRequest(
-        dataset=dataset,
-        data_root=given["data"] or (Path("data") / dataset if is_demo else None),
-        store=given["store"] or f"features/{dataset}.zarr",
-        preset=given["preset"] or default_preset(dataset),
-        overrides=given["overrides"],
-        backbone=given["backbone"] or ("motion3d" if is_demo else VIDEOMAE_BASE),
-        views=views,
-        split_lists=given["split_lists"],
-        num_workers=given["workers"] or _num_cores(),
-        processes=not given["threads"],
-        scheduler=given["scheduler"],
-        block_size=given["block_size"],
-    )
 
 
 def _experiment_request(given: dict[str, Any]) -> "ExperimentRequest":
@@ -280,7 +159,7 @@ def _experiment_request(given: dict[str, Any]) -> "ExperimentRequest":
     dataset = given["dataset"]
     return ExperimentRequest(
         dataset=dataset,
-        store=given["store"] or f"features/{dataset}.zarr",
+        store=given["store"] or cli_options.default_store(dataset),
         backbone=given["backbone"],
         split=given["split"],
         num_seeds=given["seeds"],

@@ -1,9 +1,16 @@
 """What the commands show: tables and results on stdout, progress and notes on stderr, nothing that blinks in a log."""
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -95,6 +102,28 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     if not console.is_terminal:  # a file or a pipe has no width to fold to
         console = Console(highlight=False, width=200)
     console.print(table)
+
+
+def print_json(result: Any) -> None:
+    """Print a result on stdout as JSON: see ``as_values``."""
+    click.echo(json.dumps(as_values(result), indent=2, ensure_ascii=False))
+
+
+def as_values(result: Any) -> Any:
+    """A result as JSON values: dataclasses by field, codes by name in lower case, paths as text, NaN as null."""
+    if is_dataclass(result) and not isinstance(result, type):
+        return {field.name: as_values(getattr(result, field.name)) for field in fields(result)}
+    if isinstance(result, Mapping):
+        return {str(key): as_values(value) for key, value in result.items()}
+    if isinstance(result, (list, tuple)):
+        return [as_values(value) for value in result]
+    if isinstance(result, Enum):
+        return result.name.lower()
+    if isinstance(result, Path):
+        return str(result)
+    if isinstance(result, float) and not math.isfinite(result):
+        return None
+    return result
 
 
 class _Notes(logging.Handler):

@@ -88,11 +88,23 @@ def _features_info(store: FeatureStore, view: str, backbone: str) -> FeaturesInf
 
 
 def run_verify(url: str) -> VerifyReport:
-    """Check every digest of a store, with progress.
+    """Check every digest of a store, or of several (``a.zarr,b.zarr``), with progress.
 
     Raises:
-        StoreError: it cannot be opened at all.
+        StoreError: one cannot be opened at all.
     """
+    reports = {part: _verify_one(part) for part in url.split(",")}
+    several = len(reports) > 1
+    return VerifyReport(
+        num_blocks=sum(report.num_blocks for report in reports.values()),
+        num_committed=sum(report.num_committed for report in reports.values()),
+        damaged=tuple(
+            f"{part}: {line}" if several else line for part, report in reports.items() for line in report.damaged
+        ),
+    )
+
+
+def _verify_one(url: str) -> VerifyReport:
     store = FeatureStore.open(url)
     num_pairs = sum(len(store.backbones(view)) for view in store.views())
     with ticking("verifying blocks", num_pairs * store.num_blocks) as ticker:

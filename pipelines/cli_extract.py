@@ -1,0 +1,147 @@
+"""``scale-video plan`` and ``extract``: stage 1 on the command line."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scale_video.pipelines import cli_options
+from scale_video.pipelines.cli_options import VIDEOMAE_BASE, comma_separated, options
+
+if TYPE_CHECKING:
+    from scale_video.pipelines.requests import ExtractionRequest
+
+GIBIBYTE = 1 << 30
+
+_PLANNING = options(
+    cli_options.dataset,
+    cli_options.data,
+    click.option("--split-lists", type=click.Path(path_type=Path), help="Folder of the official lists (ucf101)."),
+    click.option(
+        "--store",
+        help="Path or URL of the store; OLD,NEW: videos that OLD lacks go into NEW.  [default: features/DATASET.zarr]",
+    ),
+    click.option(
+        "--backbone",
+        "backbones",
+        callback=comma_separated,
+        metavar="NAME[,NAME…]",
+        help="FAMILY[:SOURCE][@NAME]; several see the same decoded frames.  "
+        f"[default: motion3d for demo, else {VIDEOMAE_BASE}]",
+    ),
+    click.option(
+        "--views", callback=comma_separated, metavar="NAME[,NAME…]", help="Which views.  [default: all of the preset]"
+    ),
+    cli_options.preset,
+    cli_options.overrides,
+    click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one per core, or GPU]"),
+    click.option("--threads", is_flag=True, help="Run the workers as threads of one process."),
+    click.option("--scheduler", metavar="tcp://HOST:PORT", help="Join a running Dask cluster instead."),
+    click.option("--block-size", type=click.IntRange(min=1), help="Videos in a block.  [default: chosen]"),
+    click.option(
+        "--decoders",
+        type=click.IntRange(min=1),
+        help="Decoding processes of each worker.  [default: cores / workers]",
+    ),
+    click.option(
+        "--video-timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=600,
+        show_default=True,
+        metavar="SECONDS",
+        help="A video that takes longer is given up, as `timeout`.",
+    ),
+    click.option(
+        "--memory-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        default=4,
+        show_default=True,
+        metavar="GIB",
+        help="What a decoding process may allocate; a video that wants more is given up, as `crashed`.",
+    ),
+    cli_options.device,
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Of the forward pass; auto: float16 on a GPU, float32 on a CPU.",
+    ),
+    click.option("--break-lock", is_flag=True, help="Take the store from another job that is known to be gone."),
+)
+
+
+@click.command()
+@_PLANNING
+@cli_options.json_output
+def plan(as_json: bool, **given: Any) -> None:
+    """Look at the videos and create the store.
+
+    Probes every file, draws the clips of every view, and reports what to expect; nothing is extracted.
+    """
+    from scale_video.pipelines import show_extraction
+    from scale_video.pipelines.console import print_json
+    from scale_video.pipelines.extraction import run_plan
+
+    report = run_plan(_request(given))
+    print_json(report) if as_json else show_extraction.plan_report(report)
+
+
+@click.command()
+@_PLANNING
+@click.option(
+    "--retry",
+    callback=comma_separated,
+    metavar="STATUS[,STATUS…]",
+    help="Do videos of these statuses again, such as corrupt,timeout,crashed; the others are kept.",
+)
+@click.option("--max-failures", default="1%", show_default=True, help="Videos that may fail before the status is 1.")
+@click.option("--profile", is_flag=True, help="Show where the time went: wait, decode, resize, forward, write.")
+@cli_options.json_output
+def extract(as_json: bool, max_failures: str, profile: bool, **given: Any) -> None:
+    """Stage 1: clip features into a store.
+
+    Plans the store if there is none, and extracts what is missing: run it again after any interruption.
+    """
+    from scale_video.pipelines import show_extraction
+    from scale_video.pipelines.console import print_json
+    from scale_video.pipelines.extraction import failure_limit, run_extract, within_budget
+
+    failure_limit(max_failures)  # a typo should not cost a day of extraction
+    result = run_extract(_request(given))
+    print_json(result) if as_json else show_extraction.extraction_result(result, profile=profile)
+    if not within_budget(result, max_failures):
+        what = (
+            "blocks are lost" if result.lost_blocks else f"more videos failed than --max-failures {max_failures} allows"
+        )
+        click.echo(f"Error: {what}; `scale-video failures {result.store}` lists every video", err=True)
+        sys.exit(1)
+
+
+def _request(given: dict[str, Any]) -> "ExtractionRequest":
+    from scale_video.pipelines.preset import default_preset
+    from scale_video.pipelines.requests import ExtractionRequest
+
+    dataset = given["dataset"]
+    return ExtractionRequest(
+        dataset=dataset,
+        data_root=given["data"] or cli_options.default_data(dataset),
+        store=given["store"] or cli_options.default_store(dataset),
+        preset=given["preset"] or default_preset(dataset),
+        overrides=given["overrides"],
+        backbones=given["backbones"] or ("motion3d" if cli_options.is_demo(dataset) else VIDEOMAE_BASE,),
+        views=given["views"] or (),
+        split_lists=given["split_lists"],
+        num_workers=given["workers"],
+        processes=not given["threads"],
+        scheduler=given["scheduler"],
+        block_size=given["block_size"],
+        retry=given.get("retry", ()),
+        video_timeout=given["video_timeout"],
+        memory_limit_bytes=round(given["memory_limit"] * GIBIBYTE),
+        num_decoders=given["decoders"],
+        device=given["device"],
+        precision=given["precision"],
+        break_lock=given["break_lock"],
+    )

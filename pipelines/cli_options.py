@@ -1,0 +1,60 @@
+"""Options that several commands share, and how their texts are read; nothing heavy is imported here."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+VIDEOMAE_BASE = "videomae:MCG-NJU/videomae-base"
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, listed in the help in this order."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def comma_separated(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """An option's callback: ``a,b`` becomes ``("a", "b")``; blanks around names, and empty names, vanish."""
+    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
+
+
+dataset = click.option(
+    "--dataset", default="demo", show_default=True, help="demo, demo-hard, demo-control, ucf101, folder."
+)
+preset = click.option("--preset", default=None, help="honest, paper, demo, or a TOML file.  [default: by data set]")
+overrides = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override the preset; repeatable."
+)
+json_output = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+data = click.option("--data", type=click.Path(path_type=Path), help="Folder of the videos.  [demo: data/DATASET]")
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the backbones run; auto: a GPU if there is one.",
+)
+
+
+def is_demo(dataset: str) -> bool:
+    """Whether a data set is one that is rendered here."""
+    return dataset.split("-")[0] == "demo"
+
+
+def default_store(dataset: str) -> str:
+    """Where the features of a data set are when no place is named."""
+    return f"features/{dataset}.zarr"
+
+
+def default_data(dataset: str) -> Path | None:
+    """Where the videos of a data set are when no folder is named; None: it must be named."""
+    return Path("data") / dataset if is_demo(dataset) else None

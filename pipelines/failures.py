@@ -1,0 +1,96 @@
+"""``scale-video failures``: every video that could not be had in full, read from the store a run of rows at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from scale_video.store.read import FeatureStore
+from scale_video.store.video_probe import FAILURES, VideoStatus
+
+PLAN: Final = "plan"
+"""In the place of a view and backbone: the video could not be read when the store was planned, and has no clips."""
+
+_ROWS_AT_A_TIME: Final = 4096
+"""A chunk of the table of videos."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """One video that could not be had in full."""
+
+    features: str
+    """``<view>/<backbone>``, or ``plan``."""
+    path: str
+    """Relative to the data root."""
+    status: VideoStatus
+    error: str
+    """Why, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureListing:
+    """The failures of a store, or of several. Each iteration reads them anew, so that none is kept in memory."""
+
+    store: str
+    """As named: ``a.zarr``, or ``a.zarr,b.zarr``."""
+    opened: tuple[FeatureStore, ...]
+    statuses: frozenset[VideoStatus]
+    """Those that are listed."""
+
+    def __iter__(self) -> Iterator[FailureRecord]:
+        """First what could not be planned, then by view and backbone; in the order of rows."""
+        for store in self.opened:
+            yield from _planning_failures(store, self.statuses)
+            for view in store.views():
+                for backbone in store.backbones(view):
+                    yield from _extraction_failures(store, view, backbone, self.statuses)
+
+
+def list_failures(url: str, *, statuses: Sequence[str] = ()) -> FailureListing:
+    """Open what is to be listed.
+
+    Args:
+        url: path or URL of a store, or several, separated by commas.
+        statuses: names of the statuses to list; all failures when empty.
+
+    Raises:
+        StoreError: a store cannot be read.
+        ValueError: a name is no status of a failure.
+    """
+    by_name = {status.name.lower(): status for status in sorted(FAILURES)}
+    unknown = [name for name in statuses if name not in by_name]
+    if unknown:
+        raise ValueError(f"--status takes statuses of failures ({', '.join(by_name)}), got {unknown[0]!r}")
+    return FailureListing(
+        store=url,
+        opened=tuple(FeatureStore.open(part) for part in url.split(",")),
+        statuses=frozenset(by_name[name] for name in statuses or by_name),
+    )
+
+
+def _planning_failures(store: FeatureStore, statuses: frozenset[VideoStatus]) -> Iterator[FailureRecord]:
+    wanted = list(statuses)
+    for start in range(0, store.num_videos, _ROWS_AT_A_TIME):
+        rows = slice(start, min(start + _ROWS_AT_A_TIME, store.num_videos))
+        status = store.column("probe_status", rows)
+        failed = np.flatnonzero(np.isin(status, wanted)).tolist()
+        if failed:
+            paths, errors = store.column("path", rows), store.column("probe_error", rows)
+            for place in failed:
+                yield FailureRecord(PLAN, str(paths[place]), VideoStatus(status[place]), str(errors[place]))
+
+
+def _extraction_failures(
+    store: FeatureStore, view: str, backbone: str, statuses: frozenset[VideoStatus]
+) -> Iterator[FailureRecord]:
+    wanted = list(statuses)
+    for rows, status, errors in store.outcomes(view, backbone):
+        failed = np.flatnonzero(np.isin(status, wanted))
+        if len(failed):
+            # What could not be planned has that for its status, too, and is listed once.
+            readable = store.column("probe_status", rows)[failed] == VideoStatus.OK
+            paths = store.column("path", rows)
+            for place in failed[readable].tolist():
+                yield FailureRecord(f"{view}/{backbone}", str(paths[place]), VideoStatus(status[place]), errors[place])

@@ -1,0 +1,68 @@
+"""Which row of a store a user means: by id, by path, or by number; and where its data root is."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from scale_video.pipelines.cli_options import default_data
+from scale_video.store.read import FeatureStore
+
+NUM_SUGGESTED: Final = 3
+_MAX_COMPARED: Final = 50_000
+"""Names that are compared letter by letter, in about a second."""
+
+
+def resolve_data_root(store: FeatureStore, given: Path | None) -> Path:
+    """The folder that a store's paths are relative to.
+
+    Raises:
+        ValueError: it is not given, and the data set has no usual place; or it is no folder.
+    """
+    dataset = str(store.attributes.get("dataset"))
+    root = given or default_data(dataset)
+    if root is None:
+        raise ValueError(f"the videos of data set {dataset!r} have no usual place; name their folder by --data (DATA=)")
+    root = root.expanduser()
+    if not root.is_dir():
+        raise ValueError(f"no such folder: {str(root)!r}; name the folder of the videos by --data (DATA=)")
+    return root
+
+
+def find_video(store: FeatureStore, text: str, *, data_root: Path | None = None) -> int | None:
+    """The row that a text means.
+
+    Args:
+        store: where to look.
+        text: a video's id, its path (relative to the data root, or beneath it), or its row.
+        data_root: folder of the videos, if it is known.
+
+    Returns:
+        The row; None when there is no such video.
+    """
+    ids = store.ids
+    names = {text}
+    if data_root is not None:
+        root = str(data_root.expanduser().absolute())
+        names.add(Path(os.path.relpath(Path(text).expanduser().absolute(), root)).as_posix())
+    for column in (ids, tuple(store.column("path"))):
+        for row, name in enumerate(column):
+            if name in names:
+                return row
+    if text.isdecimal() and int(text) < len(ids):
+        return int(text)
+    return None
+
+
+def close_matches(ids: Sequence[str], text: str) -> list[str]:
+    """Ids that look like a text: those that contain it, else those that are spelled similarly; at most three."""
+    wanted = text.casefold()
+    containing = [video_id for video_id in ids if wanted in video_id.casefold()]
+    if containing:
+        return containing[:NUM_SUGGESTED]
+    by_name = {video_id.casefold(): video_id for video_id in ids[:_MAX_COMPARED]}
+    by_name |= {video_id.rpartition("/")[2].casefold(): video_id for video_id in ids[:_MAX_COMPARED]}
+    close = difflib.get_close_matches(wanted, by_name, n=NUM_SUGGESTED)
+    close += difflib.get_close_matches(wanted.rpartition("/")[2], by_name, n=NUM_SUGGESTED)
+    return list(dict.fromkeys(by_name[name] for name in close))[:NUM_SUGGESTED]

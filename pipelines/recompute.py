@@ -1,0 +1,290 @@
+"""``scale-video verify --recompute``: whether features are those of these videos, clips and weights.
+
+Digests tell that a store holds what was committed; not that what was committed is right. Here clips are decoded and
+embedded again and compared by cosine distance. Blocks are drawn without repetition before clips within them, so that as
+many blocks as possible are looked into: of a store with a share s of wrong blocks, N videos miss them all with
+probability (1 - s)^N at most.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scale_video.extract.backbones.placement import choose
+from scale_video.extract.backbones.protocol import Backbone
+from scale_video.extract.backbones.registry import load_backbone, parse_backbone
+from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
+from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.probe import content_digest
+from scale_video.extract.video_file import VideoFileError
+from scale_video.extract.worker_paths import video_path
+from scale_video.pipelines.console import ticking
+from scale_video.pipelines.find_video import resolve_data_root
+from scale_video.store.errors import PlanMismatchError
+from scale_video.store.read import FeatureStore
+from scale_video.store.video_probe import VideoStatus
+
+CLIPS_PER_VIDEO: Final = 4
+"""A file is opened once for so many clips."""
+NUM_WORST: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RecomputeRequest:
+    """What is to be compared."""
+
+    store: str
+    num_clips: int
+    """Of each view and backbone."""
+    data_root: Path | None = None
+    seed: int = 0
+    tolerance: float = 1e-3
+    """Largest cosine distance that counts as equal; float16 and another machine give about 1e-6."""
+    backbones: tuple[str, ...] = ()
+    """``family:source@name``: where weights are that the store's own ``source`` does not lead to."""
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipDrift:
+    """One clip that was computed again."""
+
+    path: str
+    row: int
+    clip: int
+    distance: float
+    """1 - cosine of the stored and the recomputed feature, 0 … 2."""
+    file_changed: bool
+    """Whether the file's content is another than when the store was planned."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDrift:
+    """How one backbone in one view fared."""
+
+    features: str
+    """``<view>/<backbone>``."""
+    num_clips: int
+    """Clips compared."""
+    num_videos: int
+    median: float
+    """Cosine distances; NaN when no clip was compared."""
+    largest: float
+    num_missing: int
+    """Clips whose file is not there."""
+    num_undecodable: int
+    """Clips with a feature that cannot be decoded any more."""
+    worst: tuple[ClipDrift, ...]
+    """Farthest first; only those beyond the tolerance, or the farthest one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """All of them."""
+
+    tolerance: float
+    targets: tuple[TargetDrift, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is not as it should be, in words."""
+        lines = []
+        for drift in self.targets:
+            if drift.largest > self.tolerance:
+                lines.append(f"{drift.features}: a feature is {drift.largest:.1e} from what its clip gives")
+            if drift.num_undecodable:
+                lines.append(
+                    f"{drift.features}: {drift.num_undecodable} clips with a feature cannot be decoded any more"
+                )
+            if not drift.num_clips:
+                lines.append(f"{drift.features}: no clip could be compared")
+        return tuple(lines) or (() if self.targets else ("there are no features to compare",))
+
+    @property
+    def sound(self) -> bool:
+        """Whether every compared feature is what its clip gives; files that are missing say nothing."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Some clips of one video, with their stored features."""
+
+    row: int
+    clips: NDArray[np.int64]
+    features: NDArray[np.float16]
+
+
+def run_recompute(request: RecomputeRequest) -> DriftReport:
+    """Decode, embed and compare.
+
+    Raises:
+        StoreError: the store cannot be read, or the weights are others than those it records.
+        ValueError: no folder of videos, or weights that cannot be had.
+    """
+    targets = [
+        _Target(store, view, name, root=resolve_data_root(store, request.data_root))
+        for store in (FeatureStore.open(url) for url in request.store.split(","))
+        for view in store.views()
+        for name in store.backbones(view)
+    ]
+    backbones: dict[tuple[str, str], Backbone] = {}
+    for target in targets:  # all of them before the first clip is decoded
+        key = target.name, target.attributes["weights_digest"]
+        backbones[key] = target.backbone = backbones.get(key) or _load(target, request)
+        target.check_backbone()
+    total = len(targets) * request.num_clips
+    with closing(ClipDecoders(DecodeLimits())) as decoders, ticking("recomputing clips", total) as ticker:
+        for number, target in enumerate(targets):
+            generator = np.random.default_rng([request.seed, number])
+            for sample in _draw(target.store, target.view, target.name, request.num_clips, generator=generator):
+                target.compare(sample, decoders)
+                ticker.update(number * request.num_clips + target.num_drawn)
+    return DriftReport(request.tolerance, tuple(target.report(request.tolerance) for target in targets))
+
+
+class _Target:
+    """One backbone in one view of a store, and what its comparison finds."""
+
+    backbone: Backbone
+
+    def __init__(self, store: FeatureStore, view: str, name: str, *, root: Path) -> None:
+        self.store = store
+        self.view = view
+        self.name = name
+        self.attributes = store.backbone_attributes(view, name)
+        self.num_drawn = 0
+        self._root = root
+        self._frames = int(self.attributes["num_frames"]), int(self.attributes["frame_size"])
+        self._coordinates = store.plan_arrays(view)["coordinates"]
+        self._found: list[ClipDrift] = []
+        self._num_missing = self._num_undecodable = 0
+
+    @property
+    def features(self) -> str:
+        """``<view>/<backbone>``."""
+        return f"{self.view}/{self.name}"
+
+    def check_backbone(self) -> None:
+        """Refuse a backbone that is not the one whose features these are.
+
+        Raises:
+            PlanMismatchError: what differs, and the way out.
+        """
+        spec = self.backbone.spec
+        ours = {
+            "weights_digest": spec.weights_digest,
+            "layer": spec.layer,
+            "preprocessing": dict(spec.preprocessing),
+            "num_frames": spec.num_frames,
+        }
+        differing = [key for key, value in ours.items() if self.attributes[key] != value]
+        if differing:
+            raise PlanMismatchError(
+                f"{spec.source} is not the backbone of {self.features} in store {self.store.location.url!r}, which has "
+                f"another {' and '.join(differing)}; name the right weights by --backbone FAMILY:SOURCE@{self.name}"
+            )
+
+    def compare(self, sample: _Sample, decoders: ClipDecoders) -> None:
+        """Decode and embed the clips of a sample, and note their distances."""
+        self.num_drawn += len(sample.clips)
+        rows = slice(sample.row, sample.row + 1)
+        name, probe = str(self.store.column("path", rows)[0]), self.store.probes(rows)[0]
+        path = video_path(str(self._root), name)
+        coordinates = np.asarray(self._coordinates[sample.row])[sample.clips]
+        request = ClipRequest(coordinates, np.ones(len(sample.clips), np.bool_), *self._frames)
+        decoded = next(decoders.decode([VideoOrder(path, probe.duration_seconds, (request,))])).clips[0]
+        if decoded.status == VideoStatus.MISSING:
+            self._num_missing += len(sample.clips)
+            return
+        self._num_undecodable += int((~decoded.valid).sum())
+        if not decoded.valid.any():
+            return
+        clips = torch.from_numpy(decoded.frames[decoded.valid]).to(self.backbone.device)
+        vectors = self.backbone.embed(clips).cpu().numpy()
+        distances = _cosine_distances(vectors, sample.features[decoded.valid])
+        changed = _content_digest(path) != probe.content_digest
+        self._found += [
+            ClipDrift(name, sample.row, int(clip), float(distance), changed)
+            for clip, distance in zip(sample.clips[decoded.valid], distances, strict=True)
+        ]
+
+    def report(self, tolerance: float) -> TargetDrift:
+        """What was found."""
+        distances = [drift.distance for drift in self._found]
+        farthest = sorted(self._found, key=lambda drift: -drift.distance)
+        return TargetDrift(
+            features=self.features,
+            num_clips=len(distances),
+            num_videos=len({drift.row for drift in self._found}),
+            median=float(np.median(distances)) if distances else float("nan"),
+            largest=max(distances, default=float("nan")),
+            num_missing=self._num_missing,
+            num_undecodable=self._num_undecodable,
+            worst=tuple(d for i, d in enumerate(farthest[:NUM_WORST]) if i == 0 or d.distance > tolerance),
+        )
+
+
+def _draw(
+    store: FeatureStore, view: str, backbone: str, num_clips: int, *, generator: np.random.Generator
+) -> Iterator[_Sample]:
+    """Draw valid clips: blocks in random order, one video of each at a time; again from the first if need be."""
+    blocks = generator.permutation(np.flatnonzero(store.committed(view, backbone)))
+    taken: dict[int, set[int]] = {}  # rows by block
+    while len(blocks) and num_clips > 0:
+        fruitful = []
+        for index in blocks.tolist():
+            if num_clips <= 0:
+                return
+            block = store.read_block(view, backbone, index)
+            there = set(np.flatnonzero(block.valid.any(axis=1)).tolist()) - taken.setdefault(index, set())
+            if not there:
+                continue
+            fruitful.append(index)
+            place = int(generator.choice(sorted(there)))
+            taken[index].add(place)
+            valid = np.flatnonzero(block.valid[place])
+            count = min(CLIPS_PER_VIDEO, num_clips, len(valid))
+            clips = np.sort(generator.choice(valid, count, replace=False))
+            num_clips -= count
+            yield _Sample(store.block_rows(index).start + place, clips, block.features[place, clips])
+        blocks = np.array(fruitful, dtype=np.int64)
+
+
+def _load(target: _Target, request: RecomputeRequest) -> Backbone:
+    """The backbone that some features say they are of, or the one that the user says they are."""
+    given = {backbone.name: backbone for backbone in map(parse_backbone, request.backbones)}
+    source = str(target.attributes["source"])
+    recorded = parse_backbone(f"{source}@{target.name}" if ":" in source else source)
+    device, _ = choose(request.device, "auto")
+    # Half precision is slow on a CPU, and float32 is what it approximates.
+    precision = str(target.attributes.get("precision", "float32")) if device == "cuda" else "float32"
+    try:
+        return load_backbone(replace(given.get(target.name, recorded), device=device, precision=precision))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; say where the weights of {target.name!r} are by --backbone FAMILY:SOURCE@{target.name}"
+        ) from None
+
+
+def _cosine_distances(ours: NDArray[np.float32], stored: NDArray[np.float16]) -> NDArray[np.float64]:
+    """Of each pair of rows, shape (K,); 0 for two zeros, 1 for a zero and something else."""
+    a, b = ours.astype(np.float64), stored.astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    equal_zeros = (a == b).all(axis=1)
+    cosines = np.divide((a * b).sum(axis=1), norms, out=equal_zeros.astype(np.float64), where=norms > 0)
+    distances: NDArray[np.float64] = 1 - cosines
+    return distances
+
+
+def _content_digest(path: Path) -> int:
+    try:
+        return content_digest(path)
+    except VideoFileError:
+        return 0
