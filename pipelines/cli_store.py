@@ -140,8 +140,8 @@ def failures(store: str, statuses: tuple[str, ...], as_json: bool, csv_file: Any
 def show(store: str, as_json: bool, **given: Any) -> None:
     """Show the exact crop behind a row of STORE.
 
-    Writes its frames, side by side without loss (png) or as a film (mp4: h264 in yuv420p, which every player takes, each
-    pixel doubled so that colours stay), and prints its box, its times, and whether its feature is valid.
+    Writes its frames, side by side without loss (png) or as a film (mp4: h264 in yuv420p, which every player takes,
+    each pixel doubled so that colours stay), and prints its box, its times, and whether its feature is valid.
     """
     from scale_video.pipelines import show_store
     from scale_video.pipelines.clip_export import ClipQuery, export_clip

@@ -22,9 +22,9 @@ class FailureRecord:
 
     features: str
     """``<view>/<backbone>``, or ``plan``."""
+    status: VideoStatus
     path: str
     """Relative to the data root."""
-    status: VideoStatus
     error: str
     """Why, in one line."""
 
@@ -79,7 +79,7 @@ def _planning_failures(store: FeatureStore, statuses: frozenset[VideoStatus]) ->
         if failed:
             paths, errors = store.column("path", rows), store.column("probe_error", rows)
             for place in failed:
-                yield FailureRecord(PLAN, str(paths[place]), VideoStatus(status[place]), str(errors[place]))
+                yield FailureRecord(PLAN, VideoStatus(status[place]), str(paths[place]), str(errors[place]))
 
 
 def _extraction_failures(
@@ -93,4 +93,4 @@ def _extraction_failures(
             readable = store.column("probe_status", rows)[failed] == VideoStatus.OK
             paths = store.column("path", rows)
             for place in failed[readable].tolist():
-                yield FailureRecord(f"{view}/{backbone}", str(paths[place]), VideoStatus(status[place]), errors[place])
+                yield FailureRecord(f"{view}/{backbone}", VideoStatus(status[place]), str(paths[place]), errors[place])
