@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import decode_clips
 from scale_video.extract.probe import probe_video
 from scale_video.extract.sample_frames import TOLERANCE_SECONDS, sample_times
@@ -99,14 +100,8 @@ def plan(case: str, path: Path) -> Sample:
 
 def ours(sample: Sample) -> NDArray[np.uint8]:
     """``decode_clips``."""
-    decoded = decode_clips(
-        sample.path,
-        coordinates=sample.coordinates,
-        valid=np.ones(NUM_CLIPS, np.bool_),
-        duration_seconds=sample.probe.duration_seconds,
-        num_frames=NUM_FRAMES,
-        frame_size=FRAME_SIZE,
-    )
+    request = ClipRequest(sample.coordinates, np.ones(NUM_CLIPS, np.bool_), NUM_FRAMES, FRAME_SIZE)
+    (decoded,) = decode_clips(sample.path, [request], duration_seconds=sample.probe.duration_seconds).clips
     if decoded.status != VideoStatus.OK:
         raise RuntimeError(f"{sample.case}: {decoded.status.name} {decoded.error}")
     return decoded.frames

@@ -30,6 +30,9 @@ def probe_video(path: Path) -> VideoProbe:
 
     Returns:
         What is known of it. ``content_digest`` is there for every file that can be read, a broken one too.
+
+    Raises:
+        MemoryError: no memory left; nothing is known of the file.
     """
     digest = 0
     try:

@@ -49,7 +49,8 @@ class PendingSamples:
         self._samples = samples[np.argsort(times.ravel()[samples], kind="stable")]
         # Frames shown up to here count. Nothing comes before the first frame, at 0.
         self._reach = np.maximum(times.ravel()[self._samples], 0.0) + TOLERANCE_SECONDS
-        self._next_reach = float(self._reach[0]) if len(samples) else math.inf
+        self.next_reach = float(self._reach[0]) if len(samples) else math.inf
+        """Frames up to this time, in seconds, may answer the next sample; inf when all have been taken."""
         self._next = 0
 
     @property
@@ -68,12 +69,12 @@ class PendingSamples:
         Returns:
             Flat indices into the (K, T) sample times, of clips that have lost no frame so far.
         """
-        if until <= self._next_reach:  # most frames answer none
+        if until <= self.next_reach:  # most frames answer none
             return self._samples[:0]
         stop = int(np.searchsorted(self._reach, until, side="left"))
         taken, reach = self._samples[self._next : stop], self._reach[self._next : stop]
         self._next = stop
-        self._next_reach = math.inf if self.done else float(self._reach[stop])
+        self.next_reach = math.inf if self.done else float(self._reach[stop])
         clips = taken // self._num_frames
         if frame is None or not frame.trusted:
             self.lost[clips] = True

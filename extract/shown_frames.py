@@ -84,6 +84,8 @@ class ShownFrames(Iterator[ShownFrame]):
             pictures = self._stream.decode(packet)
         except av.error.EOFError:
             return
+        except MemoryError:
+            raise
         except LIBAV_ERRORS as error:
             self._distrust(ticks, f"a frame cannot be decoded: {reason(error)}")
             return

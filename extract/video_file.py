@@ -16,8 +16,11 @@ from av.video.stream import VideoStream
 
 from scale_video.store.video_probe import VideoStatus
 
-LIBAV_ERRORS = (av.FFmpegError, ValueError, ArithmeticError, MemoryError)
-"""What PyAV raises over bytes that make no sense: mostly its own errors, else a value that Python cannot hold."""
+LIBAV_ERRORS = (av.FFmpegError, ValueError, ArithmeticError)
+"""What PyAV raises over bytes that make no sense: mostly its own errors, else a value that Python cannot hold.
+
+Its error for want of memory is both an FFmpegError and a MemoryError: catch the latter first and pass it on, for it
+says nothing of the file."""
 
 
 class VideoFileError(Exception):
@@ -65,6 +68,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
     Raises:
         VideoFileError: there is no such file, no video in it, or nothing that libav understands.
+        MemoryError: no memory left.
     """
     check_readable(path)
     try:
@@ -72,6 +76,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (FileNotFoundError, PermissionError) as error:
         raise VideoFileError(VideoStatus.MISSING, f"cannot be read: {reason(error)}") from None
+    except MemoryError:
+        raise
     except LIBAV_ERRORS as error:
         raise VideoFileError(VideoStatus.CORRUPT, f"cannot be opened as a video: {reason(error)}") from None
     with container:

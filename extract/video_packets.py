@@ -48,6 +48,8 @@ class VideoPackets:
         while True:
             try:
                 packet = next(self._demuxed)
+            except MemoryError:
+                raise
             except LIBAV_ERRORS as error:
                 self.problem = f"reading breaks off: {reason(error)}"
                 raise StopIteration from None

@@ -31,6 +31,7 @@ from scale_video.extract.backbones.motion3d import (
     standardise_clips,
     to_grey,
 )
+from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.datasets.h264_encoding import encode_mp4
 from scale_video.extract.datasets.render_shots import (
     FRAME_SIZE,
@@ -198,14 +199,10 @@ def _decode_reel(reel: NDArray[np.uint8], coordinates: NDArray[np.float32]) -> T
     with TemporaryDirectory() as folder:
         path = Path(folder) / "reel.mp4"
         path.write_bytes(encode_mp4(reel, frames_per_second=FRAMES_PER_SECOND))
-        decoded = decode_clips(
-            path,
-            coordinates=coordinates,
-            valid=np.ones(len(coordinates), np.bool_),
-            duration_seconds=len(reel) / FRAMES_PER_SECOND,
-            num_frames=NUM_FRAMES,
-            frame_size=INPUT_SIZE,
+        request = ClipRequest(
+            coordinates, np.ones(len(coordinates), np.bool_), num_frames=NUM_FRAMES, frame_size=INPUT_SIZE
         )
+        (decoded,) = decode_clips(path, [request], duration_seconds=len(reel) / FRAMES_PER_SECOND).clips
     assert decoded.valid.all(), decoded.error
     return torch.from_numpy(decoded.frames)
 

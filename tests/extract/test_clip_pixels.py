@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scale_video.extract import clip_pixels
+from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import decode_clips
 
 Coordinates = NDArray[np.float32]
@@ -26,14 +27,8 @@ def clip(
 
 
 def frames_of(path: Path, coordinates: Coordinates, *, num_frames: int = 1, frame_size: int = 32) -> NDArray[np.uint8]:
-    decoded = decode_clips(
-        path,
-        coordinates=coordinates,
-        valid=np.ones(len(coordinates), np.bool_),
-        duration_seconds=0.1,
-        num_frames=num_frames,
-        frame_size=frame_size,
-    )
+    request = ClipRequest(coordinates, np.ones(len(coordinates), np.bool_), num_frames, frame_size)
+    (decoded,) = decode_clips(path, [request], duration_seconds=0.1).clips
     assert decoded.valid.all()
     return decoded.frames
 

@@ -1,6 +1,9 @@
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedClips, decode_clips
 from scale_video.extract.probe import probe_video
 from scale_video.store.video_probe import VideoStatus
@@ -31,23 +35,20 @@ def clip(
     return np.array([[flip, top, left, bottom, right, start, end]], np.float32)
 
 
-def decode(
-    path: Path,
-    coordinates: Coordinates,
-    *,
-    duration_seconds: float,
-    num_frames: int = 5,
-    frame_size: int = 32,
-    valid: NDArray[np.bool_] | None = None,
-) -> DecodedClips:
-    return decode_clips(
-        path,
+def request_of(
+    coordinates: Coordinates, *, num_frames: int = 5, frame_size: int = 32, valid: NDArray[np.bool_] | None = None
+) -> ClipRequest:
+    return ClipRequest(
         coordinates=coordinates,
         valid=np.ones(len(coordinates), np.bool_) if valid is None else valid,
-        duration_seconds=duration_seconds,
         num_frames=num_frames,
         frame_size=frame_size,
     )
+
+
+def decode(path: Path, coordinates: Coordinates, *, duration_seconds: float, **how: Any) -> DecodedClips:
+    (decoded,) = decode_clips(path, [request_of(coordinates, **how)], duration_seconds=duration_seconds).clips
+    return decoded
 
 
 def expected_numbers(
@@ -310,30 +311,159 @@ def test_a_file_that_is_no_video_gives_a_status(
     assert not decoded.valid.any()
 
 
+# Several requests ---------------------------------------------------------------------------------------------------
+
+
+def assert_same(together: DecodedClips, alone: DecodedClips) -> None:
+    assert (together.status, together.error) == (alone.status, alone.error)
+    np.testing.assert_array_equal(together.valid, alone.valid)
+    np.testing.assert_array_equal(together.frames, alone.frames)
+
+
+def assorted_requests(duration_seconds: float) -> list[ClipRequest]:
+    """Early, late, everywhere, past the end, and the same clips at another length and size."""
+    steps = np.linspace(0, duration_seconds, 9)
+    everywhere = np.concatenate([clip(a, b, flip=1, right=0.7) for a, b in pairwise(steps.tolist())])
+    return [
+        request_of(clip(0, 0.1)),
+        request_of(everywhere),
+        request_of(everywhere, num_frames=3, frame_size=20),
+        request_of(clip(0.8 * duration_seconds, 0.9 * duration_seconds)),
+        request_of(clip(0.3 * duration_seconds, 1.2 * duration_seconds)),
+        request_of(np.concatenate([clip(0.2, 0.3), clip(0.5, 0.6)]), valid=np.array([False, True])),
+    ]
+
+
+@pytest.mark.parametrize("damage", ["none", "packet", "cut", "cut, packet", "text"])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".avi", "mpeg4"), (".mkv", "libx264"), (".ts", "libx264")]
+)
+def test_a_request_gets_the_same_whatever_is_decoded_with_it(
+    tmp_path: Path,
+    make_painted_video: Callable[..., Path],
+    cut_short: Callable[..., Path],
+    suffix: str,
+    codec: str,
+    damage: str,
+) -> None:
+    path = make_painted_video(tmp_path / f"a{suffix}", codec=codec, num_frames=72)
+    requests = assorted_requests(2.4)
+    if "packet" in damage:
+        for index in (55, 31):  # backwards: Matroska cannot be read beyond
+            damage_packet(path, index)
+    if "cut" in damage:
+        path = cut_short(path, part=0.7)
+    if damage == "text":
+        path.write_bytes(b"text" * 999)
+    alone = [decode_clips(path, [request], duration_seconds=2.4).clips[0] for request in requests]
+    for order in (requests, requests[::-1]):
+        together = decode_clips(path, order, duration_seconds=2.4).clips
+        for pair in zip(together, alone if order is requests else alone[::-1], strict=True):
+            assert_same(*pair)
+    damaged = any(clips.status not in (VideoStatus.OK, VideoStatus.PADDED) for clips in alone)
+    assert damaged == (damage != "none")
+
+
+def test_damage_behind_the_last_sample_of_a_request_is_not_its_own(
+    tmp_path: Path, make_painted_video: Callable[..., Path]
+) -> None:
+    path = make_painted_video(
+        tmp_path / "a.mp4", num_frames=36, max_b_frames=0, options={"x264-params": "keyint=12:scenecut=0"}
+    )
+    damage_packet(path, 15)
+    before, across = decode_clips(
+        path, [request_of(clip(0, 0.4)), request_of(clip(0, 1.1))], duration_seconds=1.2
+    ).clips
+    assert (before.status, before.error) == (VideoStatus.OK, "")
+    assert across.status == VideoStatus.CORRUPT
+
+
+def test_clips_are_written_into_the_arrays_that_are_given(plain: Path) -> None:
+    requests = [
+        request_of(clip(0, 1)),
+        request_of(np.concatenate([clip(0, 1), clip(0, 1)]), num_frames=2, valid=np.array([True, False])),
+    ]
+    out = [np.full(request.shape, 77, np.uint8) for request in requests]
+    decoded = decode_clips(plain, requests, duration_seconds=2.0, out=out)
+    fresh = decode_clips(plain, requests, duration_seconds=2.0)
+    for clips, array, expected in zip(decoded.clips, out, fresh.clips, strict=True):
+        assert clips.frames is array
+        assert_same(clips, expected)
+    assert not out[1][1].any()
+
+
+def test_given_arrays_are_cleared_when_nothing_can_be_had(tmp_path: Path) -> None:
+    request = request_of(clip(0, 1))
+    out = [np.full(request.shape, 77, np.uint8)]
+    decoded = decode_clips(tmp_path / "gone.mp4", [request], duration_seconds=2.0, out=out)
+    assert decoded.clips[0].status == VideoStatus.MISSING
+    assert not out[0].any()
+
+
+def test_the_time_is_split(plain: Path) -> None:
+    begun = perf_counter()
+    decoded = decode_clips(plain, [request_of(clip(0, 1))] * 2, duration_seconds=2.0)
+    assert decoded.decode_seconds > 0
+    assert decoded.resize_seconds > 0
+    assert decoded.decode_seconds + decoded.resize_seconds <= perf_counter() - begun
+
+
+# Want of memory says nothing of a file -------------------------------------------------------------------------------
+
+
+def out_of_memory(*_: Any, **__: Any) -> None:
+    raise av.error.MemoryError(12, "Cannot allocate memory")
+
+
+def torch_out_of_memory(*_: Any, **__: Any) -> None:
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you")
+
+
+@pytest.mark.parametrize(
+    ("target", "replacement"),
+    [
+        ("av.open", out_of_memory),
+        ("scale_video.extract.shown_frames.VideoPackets.ticks", out_of_memory),
+        ("scale_video.extract.clip_pixels.VideoReformatter.reformat", out_of_memory),
+        ("torch.nn.functional.interpolate", torch_out_of_memory),
+    ],
+)
+def test_want_of_memory_is_not_the_files_fault(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, target: str, replacement: Callable[..., None]
+) -> None:
+    if "reformat" in target:
+        monkeypatch.setattr(
+            "scale_video.extract.clip_pixels.VideoReformatter", lambda: SimpleNamespace(reformat=replacement)
+        )
+    else:
+        monkeypatch.setattr(target, replacement)
+    with pytest.raises(MemoryError):
+        decode(plain, clip(0, 1), duration_seconds=2.0)
+
+
+def test_other_errors_of_torch_are_not_hidden(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such mode")
+
+    monkeypatch.setattr("torch.nn.functional.interpolate", fail)
+    with pytest.raises(RuntimeError, match="no such mode"):
+        decode(plain, clip(0, 1), duration_seconds=2.0)
+
+
 # The caller's mistakes -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"valid": np.ones(2, np.bool_)}, r"coordinates \(1, 7\) and valid \(2,\) must be \(K, 7\) and \(K,\)"),
-        ({"coordinates": np.zeros((1, 6), np.float32)}, r"coordinates \(1, 6\) and valid"),
-        ({"num_frames": 0}, r"num_frames \(0\) and frame_size \(8\) must be at least 1"),
-        ({"frame_size": 0}, r"num_frames \(2\) and frame_size \(0\) must be at least 1"),
-        ({"valid": np.zeros(1, np.bool_)}, "valid plans none of the clips; leave out videos"),
-        ({"coordinates": clip(0, 1, top=0.5, bottom=0.5)}, r"top \(0.5\) must be less than bottom \(0.5\)"),
-        ({"coordinates": clip(0, 1, left=np.nan)}, r"left \(nan\) must be less than right \(1\)"),
-        ({"coordinates": clip(2, 1)}, "start must not be after end"),
+        ({"requests": []}, "requests is empty; leave out videos"),
         ({"duration_seconds": 0.0}, r"duration_seconds \(0\) must be positive"),
+        ({"out": []}, r"out \(\[\]\) must hold a uint8 array of each request's shape"),
+        ({"out": [np.zeros((1, 5, 32, 32, 3), np.float32)]}, "must hold a uint8 array"),
+        ({"out": [np.zeros((1, 5, 32, 31, 3), np.uint8)]}, "of each request's shape"),
     ],
 )
 def test_wrong_arguments_are_refused(plain: Path, changes: dict[str, Any], message: str) -> None:
-    arguments = {
-        "coordinates": clip(0, 1),
-        "valid": np.ones(1, np.bool_),
-        "duration_seconds": 2.0,
-        "num_frames": 2,
-        "frame_size": 8,
-    }
+    arguments: dict[str, Any] = {"requests": [request_of(clip(0, 1))], "duration_seconds": 2.0}
     with pytest.raises(ValueError, match=message):
         decode_clips(plain, **(arguments | changes))

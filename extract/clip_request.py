@@ -1,0 +1,55 @@
+"""What one view and one backbone want of a video: which clips, how many frames of each, how large."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scale_video.store.clip_plan import Coordinate
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRequest:
+    """Clips of one video that are wanted as pixels."""
+
+    coordinates: NDArray[np.float32]
+    """Shape (K, C = 7), columns of ``Coordinate``: seconds from the first shown frame, box edges as fractions of the
+    upright frame. Not read where ``valid`` is false."""
+    valid: NDArray[np.bool_]
+    """Shape (K,): which clips are planned."""
+    num_frames: int
+    """Frames a clip, T, spread evenly over its span, ends included; 1 takes the middle."""
+    frame_size: int
+    """Pixels of the square frames, S."""
+
+    def __post_init__(self) -> None:
+        """Check that something can be decoded of it.
+
+        Raises:
+            ValueError: arrays of other shapes, no planned clip, sizes below 1, a box or span without extent.
+        """
+        coordinates, valid = self.coordinates, self.valid
+        if valid.ndim != 1 or coordinates.shape != (len(valid), len(Coordinate)):
+            raise ValueError(
+                f"coordinates {coordinates.shape} and valid {valid.shape} must be (K, {len(Coordinate)}) and (K,); "
+                "pass the rows of one video"
+            )
+        if self.num_frames < 1 or self.frame_size < 1:
+            raise ValueError(f"num_frames ({self.num_frames}) and frame_size ({self.frame_size}) must be at least 1")
+        if not valid.any():
+            raise ValueError("valid plans none of the clips; leave out videos that the view does not plan")
+        planned = coordinates[valid]
+        for low, high in ((Coordinate.TOP, Coordinate.BOTTOM), (Coordinate.LEFT, Coordinate.RIGHT)):
+            wrong = ~(planned[:, low] < planned[:, high])  # NaN too
+            if wrong.any():
+                values = planned[wrong][0, [low, high]].tolist()
+                raise ValueError(
+                    f"{low.name.lower()} ({values[0]:g}) must be less than {high.name.lower()} ({values[1]:g})"
+                )
+        if not (planned[:, Coordinate.START] <= planned[:, Coordinate.END]).all():
+            raise ValueError("start must not be after end, in seconds, for every planned clip")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Of its pixels: (K, T, S, S, 3)."""
+        return (len(self.valid), self.num_frames, self.frame_size, self.frame_size, 3)
