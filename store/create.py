@@ -12,7 +12,7 @@ from scale_video.store.canonical_json import canonical_json
 from scale_video.store.clip_plan import COORDINATE_NAMES, ClipPlan
 from scale_video.store.digests import plan_digest, probes_digest, videos_digest
 from scale_video.store.errors import PlanMismatchError, StoreError
-from scale_video.store.location import StoreLocation
+from scale_video.store.location import LOCK_NAME, StoreLocation
 from scale_video.store.members import quiet_zarr, require_digest
 from scale_video.store.names import check_name
 from scale_video.store.read import FeatureStore
@@ -39,8 +39,8 @@ from scale_video.store.video_table import VideoTable
 MAX_BLOCK_SIZE: Final = 64
 MIN_BLOCKS: Final = 32
 
-_UNFINISHED_ROOT: Final = re.compile(r"zarr\.[0-9a-f]{32}\.partial")
-"""What a creator leaves that is killed while it writes its very first file."""
+_NOTHING_YET: Final = re.compile(rf"{re.escape(LOCK_NAME)}|(zarr|lock)\.[0-9a-f]{{32}}\.partial")
+"""The creator's own lock, and what one leaves that is killed while it writes its very first files."""
 
 
 def default_block_size(num_videos: int) -> int:
@@ -214,7 +214,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _make_room(location: StoreLocation) -> None:
     """Make way for a new store, deleting nothing but the remains of one of ours."""
-    if all(_UNFINISHED_ROOT.fullmatch(name) for name in location.entries()):
+    if all(_NOTHING_YET.fullmatch(name) for name in location.entries()):
         return
     elsewhere = "choose another place"
     try:

@@ -35,3 +35,11 @@ class DamagedBlockError(StoreError):
 
 class IncompleteStoreError(StoreError):
     """Blocks are still uncommitted; the message says how many, and which command completes them."""
+
+
+class StoreLockedError(StoreError):
+    """Another job works on the store; the message says whose, and what to do."""
+
+
+class StoreLostError(StoreError):
+    """The lock that a job holds on a store was taken away, or the store is not where it was; nothing may be written."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import fsspec
 import numpy as np
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from zarr.errors import BaseZarrError, GroupNotFoundError
 
 from scale_video.store.errors import StoreError, StoreNotFoundError
+
+LOCK_NAME: Final = "lock.json"
+"""File in the root of a store that a job works on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,10 @@ class StoreLocation:
         return tuple(path.rstrip("/").rsplit("/", 1)[-1] for path in self.file_system.ls(self.root, detail=False))
 
     def remove(self) -> None:
-        """Delete the store, the root's metadata last: until then, what is left can be told to be ours."""
+        """Delete the store, the root's metadata last: until then, what is left can be told to be ours. A lock stays."""
         for name in sorted(self.entries(), key="zarr.json".__eq__):
-            self.file_system.rm(f"{self.root}/{name}", recursive=True)
+            if name != LOCK_NAME:
+                self.file_system.rm(f"{self.root}/{name}", recursive=True)
 
     def flush(self, *paths: str) -> None:
         """Force files, and the folders that name them, to disk; nothing to do on an object store."""

@@ -5,11 +5,12 @@ from collections.abc import Collection
 from typing import Final
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_FILES: Final = ("zarr.json", "lock.json")
 
 
 def is_name(name: str) -> bool:
     """Whether a view, a backbone or a column may be called so."""
-    return _NAME.fullmatch(name) is not None and name != "zarr.json"
+    return _NAME.fullmatch(name) is not None and name not in _FILES
 
 
 def check_name(name: str, *, what: str, reserved: Collection[str] = ()) -> None:
@@ -23,7 +24,7 @@ def check_name(name: str, *, what: str, reserved: Collection[str] = ()) -> None:
     Raises:
         ValueError: the name has other characters than ``a-z 0-9 . _ -``, begins with one of ``. _ -``, or is reserved.
     """
-    if name in reserved or name == "zarr.json":
+    if name in reserved or name in _FILES:
         raise ValueError(f"{what} cannot be called {name!r}, the format uses this name; choose another one")
     if not is_name(name):
         raise ValueError(

@@ -7,19 +7,28 @@ import numpy as np
 from scale_video.store.array_rows import chunk_keys
 from scale_video.store.digests import block_digest
 from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.lock import check_lock
 from scale_video.store.read import FeatureStore
 
 
 class BlockWriter:
     """Writes blocks of one backbone in one view. A block must have one writer at a time; blocks are independent."""
 
-    def __init__(self, url: str | Path, *, view: str, backbone: str) -> None:
+    def __init__(self, url: str | Path, *, view: str, backbone: str, lock_token: str | None = None) -> None:
         """Open the arrays for writing.
+
+        Args:
+            url: path or fsspec URL of the store.
+            view: name of the view.
+            backbone: name of the backbone.
+            lock_token: that of the ``StoreLock`` which the job holds. Then no block is written, and none is committed,
+                once the lock was taken away or the store is not there any more.
 
         Raises:
             StoreError: there is no such store, view or backbone, or an array is not what the format demands.
         """
         self.path = f"{view}/{backbone}"
+        self._lock_token = lock_token
         self._store = FeatureStore.open(url, writable=True)
         self._location = self._store.location
         self._plan_digest = self._store.plan_digest(view)
@@ -35,8 +44,10 @@ class BlockWriter:
 
         Raises:
             ValueError: the block has another shape than the store gives it, or clips that the view does not plan.
+            StoreLostError: the lock is not ours any more. The block then does not exist, or it is what it was.
             OSError: the disk is full or the store cannot be written. The block then does not exist, or it is whole.
         """
+        self._check_lock()
         rows = self._check(block)
         commit = self._arrays["commit"]
         if self._location.chunk_sizes(commit.path, chunk_keys(commit, [block.index]))[0] > 0:
@@ -50,7 +61,12 @@ class BlockWriter:
         for name, value in values.items():
             self._arrays[name][rows] = value
         self._flush(block.index, *values)
+        self._check_lock()
         self._mark(block.index, block_digest(block, plan=self._plan_digest))
+
+    def _check_lock(self) -> None:
+        if self._lock_token is not None:
+            check_lock(self._location, self._lock_token)
 
     def _check(self, block: FeatureBlock) -> slice:
         rows = self._store.block_rows(block.index)

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scale_video.store.errors import MissingArrayError, StoreNotFoundError
+from scale_video.store.errors import MissingArrayError, StoreLostError, StoreNotFoundError
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.location import StoreLocation
+from scale_video.store.lock import StoreLock
 from scale_video.store.read import FeatureStore
 from scale_video.store.verify import verify_store
 from scale_video.store.video_probe import VideoStatus
@@ -164,3 +165,40 @@ def test_there_must_be_something_to_write_to(empty_store: Path, tmp_path: Path) 
         BlockWriter(empty_store, view="random", backbone="svt")
     with pytest.raises(MissingArrayError, match=r"view 'grid' of store .* has no features of 'svt'; it has: none"):
         BlockWriter(empty_store, view="grid", backbone="svt")
+
+
+def test_a_store_that_vanishes_is_not_written_beneath_its_mount_point(small: ModuleType, empty_store: Path) -> None:
+    with StoreLock.acquire(empty_store, purpose="extract") as lock:
+        writer = BlockWriter(empty_store, view="random", backbone="motion3d", lock_token=lock.token)
+        writer.write(small.make_block(0))
+        away = empty_store.rename(empty_store.with_name("away.zarr"))
+        empty_store.mkdir()
+        with pytest.raises(StoreLostError, match="is gone: the store was unmounted, moved or deleted"):
+            writer.write(small.make_block(1))
+        assert list(empty_store.iterdir()) == []
+        empty_store.rmdir()
+        with pytest.raises(StoreLostError, match="is gone"):
+            writer.write(small.make_block(1))
+        assert not empty_store.exists()
+        away.rename(empty_store)
+        writer.write(small.make_block(1))
+    assert FeatureStore.open(empty_store).committed("random", "motion3d").tolist() == [True, True, False]
+
+
+def test_a_block_is_not_committed_by_who_lost_the_lock_meanwhile(
+    small: ModuleType, full_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = StoreLock.acquire(full_store, purpose="extract")
+    writer = BlockWriter(full_store, view="random", backbone="motion3d", lock_token=lock.token)
+    flush = StoreLocation.flush
+
+    def lose_the_lock(location: StoreLocation, *paths: str) -> None:
+        flush(location, *paths)
+        if any("features" in path for path in paths):
+            StoreLock.acquire(full_store, purpose="other", break_lock=True).release()
+
+    monkeypatch.setattr(StoreLocation, "flush", lose_the_lock)
+    with pytest.raises(StoreLostError, match="is gone"):
+        writer.write(small.make_block(1, seed=1))
+    assert FeatureStore.open(full_store).committed("random", "motion3d").tolist() == [True, False, True]
+    lock.release()
