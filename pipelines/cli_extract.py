@@ -40,6 +40,11 @@ _PLANNING = options(
     click.option("--scheduler", metavar="tcp://HOST:PORT", help="Join a running Dask cluster instead."),
     click.option("--block-size", type=click.IntRange(min=1), help="Videos in a block.  [default: chosen]"),
     click.option(
+        "--no-estimate",
+        is_flag=True,
+        help="Plan without measuring a few videos for predicted hours and gigabytes, which takes some seconds.",
+    ),
+    click.option(
         "--decoders",
         type=click.IntRange(min=1),
         help="Decoding processes of each worker.  [default: cores / workers]",
@@ -137,6 +142,7 @@ def _request(given: dict[str, Any]) -> "ExtractionRequest":
         processes=not given["threads"],
         scheduler=given["scheduler"],
         block_size=given["block_size"],
+        estimate=not given["no_estimate"],
         retry=given.get("retry", ()),
         video_timeout=given["video_timeout"],
         memory_limit_bytes=round(given["memory_limit"] * GIBIBYTE),

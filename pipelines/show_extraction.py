@@ -25,7 +25,7 @@ def plan_report(report: PlanReport) -> None:
             for view, count in report.num_clips.items()
         ),
         ("unreadable", _with_parts(len(report.unreadable), report.num_unreadable)),
-        ("of these sound without pictures", str(audio_only)),
+        ("of these sound only", str(audio_only)),
         ("rotated", str(report.num_rotated)),
         ("variable frame rate", str(report.num_variable_rate)),
         ("shorter than a clip", str(report.num_too_short)),
@@ -54,24 +54,38 @@ def _with_parts(total: int, parts: Mapping[str, int]) -> str:
 
 def _forecast(forecast: Forecast) -> Iterator[tuple[str, str]]:
     for target in forecast.targets:
-        yield f"gigabytes of {target.features}", _gigabytes(target.num_bytes)
+        yield f"predicted size of {target.features}", _size(target.num_bytes)
     if len(forecast.targets) > 1:
-        yield "gigabytes together", _gigabytes(forecast.num_bytes)
+        yield "predicted size together", _size(forecast.num_bytes)
     if forecast.hours > 0:
-        yield f"hours, about, with {forecast.num_workers} workers", f"{forecast.hours:.3g}"
-        yield "of these worker-hours decoding", f"{forecast.decode_hours:.3g}"
-        yield "of these worker-hours forward pass", f"{forecast.forward_hours:.3g}"
+        yield f"predicted time, {forecast.num_workers} at a time", _time(forecast.hours)
+        yield "of one core, decoding", _time(forecast.decode_hours)
+        yield "of one worker, forward pass", _time(forecast.forward_hours)
 
 
-def _gigabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.3g}"
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def _time(hours: float) -> str:
+    """As people say it: ``40 s``, ``12 min``, ``3.5 hours``.
+
+    >>> _time(1 / 90), _time(0.2), _time(3.52), _time(240)
+    ('40 s', '12 min', '3.5 hours', '240 hours')
+    """
+    seconds = hours * 3600
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{hours:.1f} hours" if hours < 99.5 else f"{hours:.0f} hours"
 
 
 def _advice(report: PlanReport, forecast: Forecast) -> Iterator[str]:
     if not forecast.hours > 0:
-        yield "hours are not predicted: none of the sampled videos could be decoded in time"
+        yield "no time is predicted: none of the sampled videos could be decoded"
         return
-    yield f"hours are an estimate from {forecast.num_sampled} videos"
+    yield f"the predicted time is an estimate, from {forecast.num_sampled} of the videos"
     if report.block_size < report.default_block_size:
         minutes = report.default_block_size * forecast.seconds_per_video / 60
         yield (
