@@ -285,15 +285,10 @@ def test_a_full_disk_leaves_no_empty_lock(tmp_path: Path) -> None:
         subprocess.run(["umount", tmp_path], check=True)
 
 
-@pytest.mark.parametrize("before", ["nothing", "a stale lock", "a dead process", "nobody knows whose"])
+@pytest.mark.parametrize("before", ["nothing", "a stale lock"])
 def test_of_many_that_try_at_once_one_succeeds(tmp_path: Path, before: str) -> None:
     if before == "a stale lock":
         put(tmp_path, ELSEWHERE.to_bytes())
-    elif before == "a dead process":
-        put(tmp_path, replace(LockOwner.of_this_process("extract"), process_started="1").to_bytes())
-    elif before == "nobody knows whose":
-        put(tmp_path, b"")
-    if before != "nothing":
         age(tmp_path / "lock.json", 1000)
     done = subprocess.run(
         [sys.executable, RACERS, tmp_path, "12"], capture_output=True, text=True, timeout=60, check=False
@@ -301,6 +296,22 @@ def test_of_many_that_try_at_once_one_succeeds(tmp_path: Path, before: str) -> N
     tokens = done.stdout.split()
     assert len(tokens) == 1, done.stderr
     check_lock(StoreLocation.of(tmp_path), tokens[0])
+
+
+def test_who_comes_while_a_lock_is_being_taken_over_withdraws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = ELSEWHERE.to_bytes()
+    put(tmp_path, held)
+    first, second = LockFile(StoreLocation.of(tmp_path)), LockFile(StoreLocation.of(tmp_path))
+    replace_lock, seconds = first._replace, []
+
+    def meanwhile(content: bytes) -> None:
+        seconds.append(second.take_over(held, b"second", impatient=False, patience_seconds=300))
+        replace_lock(content)
+
+    monkeypatch.setattr(first, "_replace", meanwhile)
+    assert first.take_over(held, b"first", impatient=False, patience_seconds=300)
+    assert not second.take_over(held, b"second", impatient=False, patience_seconds=300)  # a look that came too late
+    assert (seconds, first.read()) == ([False], b"first")
 
 
 def test_who_dies_while_taking_a_lock_over_does_not_block_it_for_good(
