@@ -1,30 +1,61 @@
-"""One task of the job: decode the clips of a block's videos, embed them, write the block, commit it.
+"""One task of the job: decode the clips of a block's videos once, embed them with every backbone, write and commit.
 
-Features are byte-identical however the job runs. Convolutions and matrix products in batches of other sizes differ in
-the last bit, so the forward batches follow from the plan alone: clips in plan order, a fixed batch size that the store
-records, zeros in the place of clips that could not be had, and zeros at the end of the last batch.
+A block may be wanted in several views and by several backbones: all of them are served by one pass over each file. What
+goes into the store for one of them does not depend on which others are served along with it.
 """
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from distributed import Worker, get_worker
 from numpy.typing import NDArray
 
 from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.backbones.registry import BackboneRequest, load_backbone
-from scale_video.extract.decode import decode_clips
+from scale_video.extract.clip_decoders import ClipDecoders, Decode, DecodeLimits, VideoOrder
+from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.decode import DecodedClips, decode_clips
+from scale_video.extract.forward_batches import ForwardBatches
+from scale_video.extract.worker_paths import video_path, worker_path
 from scale_video.store.errors import PlanMismatchError
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.read import FeatureStore
-from scale_video.store.video_probe import VideoStatus
+from scale_video.store.video_probe import FAILURES, VideoStatus
 from scale_video.store.write import BlockWriter
 
+ANNOUNCEMENTS = "scale-video"
+"""Topic of the workers' events (``distributed``): which block, how many of its videos are done, which one is next."""
+ANNOUNCE_SECONDS = 1.0
+"""A worker announces no more often than this."""
+
+RequestKey = tuple[str, int, int]
+"""View, frames a clip, pixels a side."""
+
+_FAILURES = [int(status) for status in FAILURES]
 _LOADING = threading.Lock()
+_of_thread = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Features of one backbone in one view."""
+
+    view: str
+    backbone: BackboneRequest
+    """Which one, by family, source and name; each worker loads it once."""
+    plan_digest: str
+    """Digest of the view's plan: a worker that finds another one sees another store, and stops."""
+
+    @property
+    def name(self) -> str:
+        """Its group in the store, ``<view>/<backbone>``."""
+        return f"{self.view}/{self.backbone.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +63,27 @@ class ExtractionTask:
     """What is the same for every block of a job."""
 
     store_url: str
-    """Path or fsspec URL, as the workers see it."""
+    """Path or fsspec URL, as the client sees it."""
     data_root: str
-    """Folder that the paths in the store are relative to, as the workers see it."""
-    view: str
-    """Name of the view."""
-    backbone: BackboneRequest
-    """Which backbone, by family, source and name; each worker loads it once."""
-    plan_digest: str
-    """Digest of the view's plan: a worker that finds another one sees another store, and stops."""
+    """Folder that the paths in the store are relative to, as the client sees it."""
+    targets: tuple[Target, ...]
+    lock_token: str | None = None
+    """The job's lock: without it nothing is written any more."""
+    retry: frozenset[VideoStatus] = frozenset()
+    """Of a committed block, videos of these statuses are done again; the others are kept."""
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    decode: Decode = decode_clips
+    load: Callable[[BackboneRequest], Backbone] = load_backbone
+    """What gives a backbone; like ``decode`` an importable function, which a benchmark replaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockWork:
+    """What is to be done of one block."""
+
+    index: int
+    targets: tuple[int, ...]
+    """Positions in ``ExtractionTask.targets``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,167 +99,218 @@ class VideoFailure:
 
 @dataclass(frozen=True, slots=True)
 class BlockReport:
-    """What a finished block tells the client."""
+    """What a finished block tells the client; sums over its videos."""
 
     index: int
     num_videos: int
     num_clips: int
-    """Valid clips."""
-    failures: tuple[VideoFailure, ...]
+    """Features that were computed."""
+    num_failures: int
+    """Videos that could not be had in full by some target."""
+    wait_seconds: float
+    """In which the task had nothing to do but to wait for decoded clips."""
     decode_seconds: float
-    """Opening, decoding, cropping and resizing."""
+    """Of the decoding processes: opening, decoding, conversion of colours."""
+    resize_seconds: float
+    """Of the decoding processes: cropping and resizing."""
     forward_seconds: float
     write_seconds: float
+    block_seconds: float
+    """From beginning to end."""
 
 
-def extract_block(task: ExtractionTask, index: int) -> BlockReport:
-    """Extract and commit one block; runs on a worker.
+def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
+    """Extract and commit one block for all of its targets; runs on a worker.
 
     Raises:
         PlanMismatchError: the weights loaded here are not those that the store was made for, or it is another store.
+        StoreError: the lock is gone, and with it the right to write.
         OSError: the store cannot be written.
         ValueError: the backbone gave features that float16 cannot hold.
     """
     torch.set_num_threads(1)
-    store, writer = _open_for_writing(task)
-    attributes = store.backbone_attributes(task.view, task.backbone.name)
-    backbone = _load_once(task.backbone)
-    if backbone.spec.weights_digest != attributes["weights_digest"]:
-        raise PlanMismatchError(
-            f"backbone {task.backbone.name!r} has other weights on this worker ({backbone.spec.weights_digest[:12]}…) "
-            f"than the store records ({attributes['weights_digest'][:12]}…); give every worker the same files"
-        )
-    rows = store.block_rows(index)
-    plan = store.plan_arrays(task.view)
-    coordinates, planned = np.asarray(plan["coordinates"][rows]), np.asarray(plan["valid"][rows])
-    batches = ForwardBatches(
-        backbone,
-        batch_size=attributes["batch_size"],
-        clip_shape=(attributes["num_frames"], attributes["frame_size"], attributes["frame_size"], 3),
-        block_shape=(*planned.shape, attributes["feature_dim"]),
-    )
-    status: list[VideoStatus] = []
-    errors: list[str] = []
-    decode_seconds = 0.0
-    paths = store.column("path", rows)
-    for video, (path, probe) in enumerate(zip(paths, store.probes(rows), strict=True)):
-        clips_of_video = np.flatnonzero(planned[video])
-        if len(clips_of_video) == 0:
-            status.append(VideoStatus.NOT_PLANNED if probe.status == VideoStatus.OK else probe.status)
-            errors.append(probe.error)
-            continue
-        started = perf_counter()
-        clips = decode_clips(
-            Path(task.data_root) / str(path),
-            coordinates=coordinates[video],
-            valid=planned[video],
-            duration_seconds=probe.duration_seconds,
-            num_frames=attributes["num_frames"],
-            frame_size=attributes["frame_size"],
-        )
-        decode_seconds += perf_counter() - started
-        status.append(clips.status)
-        errors.append(clips.error)
-        for clip in clips_of_video:
-            batches.add(clips.frames[clip] if clips.valid[clip] else None, video=video, clip=int(clip))
-    batches.flush()
-    block = FeatureBlock(
-        index=index,
-        features=batches.features,
-        valid=batches.valid,
-        status=np.array(status, dtype=np.uint8),
-        error=tuple(errors),
-    )
     started = perf_counter()
-    writer.write(block)
-    failures = [VideoFailure(str(p), s, e) for p, s, e in zip(paths, status, errors, strict=True) if s.is_failure]
+    store = _open_store(task)
+    rows = store.block_rows(work.index)
+    paths, durations = store.column("path", rows), store.column("duration_seconds", rows).tolist()
+    targets = [_TargetBlock(task, task.targets[position], store, work.index) for position in work.targets]
+    requests = [_requests(targets, video) for video in range(len(paths))]
+    root = worker_path(task.data_root)
+    orders = (
+        VideoOrder(video_path(root, str(path)), duration_seconds, tuple(wanted.values()))
+        for path, duration_seconds, wanted in zip(paths, durations, requests, strict=True)
+        if wanted
+    )
+    announce = _Announcer(work.index)
+    wait_seconds = decode_seconds = resize_seconds = 0.0
+    with closing(thread_decoders(task.limits).decode(orders, decode=task.decode)) as decoded_videos:
+        for video, wanted in enumerate(requests):
+            announce(num_done=video, path=str(paths[video]))
+            clips: dict[RequestKey, DecodedClips] = {}
+            if wanted:
+                waiting = perf_counter()
+                decoded = next(decoded_videos)
+                wait_seconds += perf_counter() - waiting
+                decode_seconds += decoded.decode_seconds
+                resize_seconds += decoded.resize_seconds
+                clips = dict(zip(wanted, decoded.clips, strict=True))
+            for target in targets:
+                target.add(video, clips.get(target.key))
+    blocks = [target.finish() for target in targets]
+    writing = perf_counter()
+    for target, block in zip(targets, blocks, strict=True):
+        target.writer.write(block)
+    now = perf_counter()
+    failed = np.any([np.isin(block.status, _FAILURES) for block in blocks], axis=0)
     return BlockReport(
-        index=index,
-        num_videos=len(status),
-        num_clips=int(block.valid.sum()),
-        failures=tuple(failures),
+        index=work.index,
+        num_videos=len(paths),
+        num_clips=sum(target.num_computed for target in targets),
+        num_failures=int(failed.sum()),
+        wait_seconds=wait_seconds,
         decode_seconds=decode_seconds,
-        forward_seconds=batches.seconds,
-        write_seconds=perf_counter() - started,
+        resize_seconds=resize_seconds,
+        forward_seconds=sum(target.batches.seconds for target in targets),
+        write_seconds=now - writing,
+        block_seconds=now - started,
     )
 
 
-class ForwardBatches:
-    """Collects clips in plan order, embeds them in batches of one size, and puts features where they belong."""
+class _TargetBlock:
+    """One block of one target, as its videos come in."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        batch_size: int,
-        clip_shape: tuple[int, int, int, int],
-        block_shape: tuple[int, int, int],
-    ) -> None:
-        """Prepare an empty block.
-
-        Args:
-            backbone: the network.
-            batch_size: clips in every forward pass.
-            clip_shape: (T, S, S, 3).
-            block_shape: (V, K, D).
-        """
-        self._backbone = backbone
-        self._frames = torch.zeros((batch_size, *clip_shape), dtype=torch.uint8)
-        self._slots: list[tuple[int, int] | None] = []
-        self.features: NDArray[np.float16] = np.full(block_shape, np.nan, dtype=np.float16)
-        self.valid = np.zeros(block_shape[:2], dtype=np.bool_)
-        self.seconds = 0.0
-        """Time spent in forward passes."""
-
-    def add(self, frames: NDArray[np.uint8] | None, *, video: int, clip: int) -> None:
-        """Take the next clip's frames, or None for one that could not be had: its slot stays empty."""
-        if frames is None:
-            self._slots.append(None)
-        else:
-            self._frames[len(self._slots)] = torch.from_numpy(frames)
-            self._slots.append((video, clip))
-        if len(self._slots) == len(self._frames):
-            self.flush()
-
-    def flush(self) -> None:
-        """Embed what has been collected."""
-        taken = [(slot, place) for slot, place in enumerate(self._slots) if place is not None]
-        if taken:  # a batch of nothing but failures needs no forward pass
-            started = perf_counter()
-            vectors = self._backbone.embed(self._frames).numpy()
-            self.seconds += perf_counter() - started
-            for slot, (video, clip) in taken:
-                self.features[video, clip] = _as_float16(vectors[slot], self._backbone.spec.name)
-                self.valid[video, clip] = True
-        self._slots.clear()
-        self._frames.zero_()
-
-
-def _as_float16(vector: NDArray[np.float32], backbone: str) -> NDArray[np.float16]:
-    largest = np.abs(vector).max()
-    if not largest <= np.finfo(np.float16).max:  # true for NaN as well
-        raise ValueError(
-            f"backbone {backbone!r} gave a feature of magnitude {largest}, which float16 cannot hold (at most 65504); "
-            "scale its output"
+    def __init__(self, task: ExtractionTask, target: Target, store: FeatureStore, index: int) -> None:
+        attributes = store.backbone_attributes(target.view, target.backbone.name)
+        backbone = _load_once(task.load, target.backbone)
+        if backbone.spec.weights_digest != attributes["weights_digest"]:
+            raise PlanMismatchError(
+                f"backbone {target.backbone.name!r} has other weights on this worker "
+                f"({backbone.spec.weights_digest[:12]}…) than the store records "
+                f"({attributes['weights_digest'][:12]}…); give every worker the same files"
+            )
+        rows, plan = store.block_rows(index), store.plan_arrays(target.view)
+        self._index = index
+        self._coordinates, self._planned = np.asarray(plan["coordinates"][rows]), np.asarray(plan["valid"][rows])
+        self._num_frames, self._frame_size = attributes["num_frames"], attributes["frame_size"]
+        self.key: RequestKey = target.view, self._num_frames, self._frame_size
+        """Targets of one key want the same pixels."""
+        self._kept = _kept_block(store, target, index) if task.retry else None
+        self._redone: NDArray[np.bool_] = np.any(self._planned, axis=1)
+        if self._kept is not None:
+            self._redone &= np.isin(self._kept.status, list(task.retry))
+        # What a video has that the view does not plan: nothing at all, or what the look at it told.
+        probed = store.column("probe_status", rows)
+        self._status = np.where(probed == VideoStatus.OK, np.uint8(VideoStatus.NOT_PLANNED), probed)
+        self._errors = [str(error) for error in store.column("probe_error", rows)]
+        self.batches = ForwardBatches(
+            backbone,
+            batch_size=attributes["batch_size"],
+            clip_shape=(self._num_frames, self._frame_size, self._frame_size, 3),
+            block_shape=(*self._planned.shape, attributes["feature_dim"]),
         )
-    return vector.astype(np.float16)
+        self.num_computed = 0
+        self.writer = _open_writer(task, target)
+
+    def request(self, video: int) -> ClipRequest | None:
+        """What this target wants of a video's file; None when nothing."""
+        if not self._redone[video]:
+            return None
+        return ClipRequest(
+            coordinates=self._coordinates[video],
+            valid=self._planned[video],
+            num_frames=self._num_frames,
+            frame_size=self._frame_size,
+        )
+
+    def add(self, video: int, clips: DecodedClips | None) -> None:
+        """Take the next video's clips, None for one that was not asked for; its clips' slots stay empty."""
+        if self._redone[video]:
+            assert clips is not None
+            self._status[video], self._errors[video] = clips.status, clips.error
+            self.num_computed += int(clips.valid.sum())
+        for clip in np.flatnonzero(self._planned[video]).tolist():
+            had = self._redone[video] and clips is not None and clips.valid[clip]
+            self.batches.add(clips.frames[clip] if had and clips else None, video=video, clip=clip)
+
+    def finish(self) -> FeatureBlock:
+        """The whole block."""
+        self.batches.finish()
+        features, valid = self.batches.features, self.batches.valid
+        if self._kept is not None:
+            kept = ~self._redone
+            features[kept], valid[kept] = self._kept.features[kept], self._kept.valid[kept]
+            self._status[kept] = self._kept.status[kept]
+            for video in np.flatnonzero(kept):
+                self._errors[video] = self._kept.error[video]
+        return FeatureBlock(
+            index=self._index, features=features, valid=valid, status=self._status, error=tuple(self._errors)
+        )
+
+
+class _Announcer:
+    """Tells the client, through the scheduler, how far a block is and which video comes next."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._next = 0.0
+        try:
+            self._worker: Worker | None = get_worker()
+        except ValueError:  # called without a cluster
+            self._worker = None
+
+    def __call__(self, *, num_done: int, path: str) -> None:
+        now = perf_counter()
+        if self._worker is not None and now >= self._next:
+            self._next = now + ANNOUNCE_SECONDS
+            self._worker.log_event(ANNOUNCEMENTS, {"block": self._index, "num_done": num_done, "path": path})
+
+
+def _requests(targets: "Sequence[_TargetBlock]", video: int) -> dict[RequestKey, ClipRequest]:
+    """What is wanted of a video, each once."""
+    wanted = {target.key: target.request(video) for target in targets if target.request(video) is not None}
+    return {key: request for key, request in wanted.items() if request is not None}
+
+
+def _kept_block(store: FeatureStore, target: Target, index: int) -> FeatureBlock | None:
+    """The block as it is committed, of which a retry keeps the rest; None when there is none."""
+    view, backbone = target.view, target.backbone.name
+    there = store.committed(view, backbone, np.array([index]))[0]
+    return store.read_block(view, backbone, index) if there else None
 
 
 @lru_cache(maxsize=8)
-def _open_for_writing(task: ExtractionTask) -> tuple[FeatureStore, BlockWriter]:
-    store = FeatureStore.open(task.store_url)
-    if store.plan_digest(task.view) != task.plan_digest:
-        raise PlanMismatchError(
-            f"the worker finds another plan at {task.store_url!r} than the client; both must see one and the same store"
-        )
-    return store, BlockWriter(task.store_url, view=task.view, backbone=task.backbone.name)
+def _open_store(task: ExtractionTask) -> FeatureStore:
+    url = worker_path(task.store_url)
+    store = FeatureStore.open(url)
+    for target in task.targets:
+        if store.plan_digest(target.view) != target.plan_digest:
+            raise PlanMismatchError(
+                f"the worker finds another plan at {url!r} than the client; both must see one and the same store"
+            )
+    return store
 
 
-def _load_once(request: BackboneRequest) -> Backbone:
+@lru_cache(maxsize=64)
+def _open_writer(task: ExtractionTask, target: Target) -> BlockWriter:
+    url, backbone = worker_path(task.store_url), target.backbone.name
+    return BlockWriter(url, view=target.view, backbone=backbone, lock_token=task.lock_token)
+
+
+def _load_once(load: Callable[[BackboneRequest], Backbone], request: BackboneRequest) -> Backbone:
     with _LOADING:  # two threads of one worker would otherwise load it twice
-        return _load_cached(request)
+        return _load_cached(load, request)
 
 
-@lru_cache(maxsize=2)
-def _load_cached(request: BackboneRequest) -> Backbone:
-    return load_backbone(request)
+@lru_cache(maxsize=8)
+def _load_cached(load: Callable[[BackboneRequest], Backbone], request: BackboneRequest) -> Backbone:
+    return load(request)
+
+
+def thread_decoders(limits: DecodeLimits) -> ClipDecoders:
+    """The decoding processes of this thread, which outlive a task."""
+    decoders: ClipDecoders | None = getattr(_of_thread, "decoders", None)
+    if decoders is None or decoders.limits != limits:
+        if decoders is not None:
+            decoders.close()
+        decoders = _of_thread.decoders = ClipDecoders(limits)
+    return decoders

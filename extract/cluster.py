@@ -12,23 +12,36 @@ RESTART_SECONDS = 600
 """Dask gives a worker up that has not come back 15 s after it died; on a busy machine, one that imports torch may need
 longer, and a local cluster that has given up its last worker waits forever."""
 
+ALLOWED_FAILURES = 10
+"""How often the workers of one task may die before Dask gives the task up. What decoding does to a process never hits a
+worker, so a worker that dies was killed by somebody else, and its block is as good as any."""
 
-def default_num_workers() -> int:
-    """One worker per core that this process may use."""
+
+def num_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_num_workers(device: str) -> int:
+    """One worker per GPU of this machine, or per core where the forward pass runs on the CPU."""
+    if device == "cuda":
+        import torch
+
+        return max(1, torch.cuda.device_count())
+    return num_cores()
+
+
 @contextmanager
-def dask_client(*, scheduler: str | None, num_workers: int, processes: bool = True) -> Iterator[Client]:
+def dask_client(
+    *, scheduler: str | None, num_workers: int, processes: bool = True, threads_per_worker: int = 1
+) -> Iterator[Client]:
     """Connect to a cluster, and close what was started here on leaving.
 
-    Workers have one thread each: decoding and the forward pass of one block keep one core busy, and one thread makes
-    the features' bits independent of the number of workers.
-
     Args:
-        scheduler: address of a running scheduler (``tcp://host:port``), or None for a local cluster.
+        scheduler: address of a running scheduler (``tcp://host:port``, ``tls://…``), or None for a local cluster.
         num_workers: processes (or threads) of the local cluster, at least 1; ignored when ``scheduler`` is given.
         processes: False runs the workers as threads of this process.
+        threads_per_worker: tasks at a time of a worker process.
 
     Raises:
         ConnectionError: the scheduler does not answer.
@@ -51,10 +64,15 @@ def dask_client(*, scheduler: str | None, num_workers: int, processes: bool = Tr
             yield client
         return
     with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": RESTART_SECONDS}),
+        dask.config.set(
+            {
+                "distributed.deploy.lost-worker-timeout": RESTART_SECONDS,
+                "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+            }
+        ),
         LocalCluster(
             n_workers=num_workers if processes else 1,
-            threads_per_worker=1 if processes else num_workers,
+            threads_per_worker=threads_per_worker if processes else num_workers * threads_per_worker,
             processes=processes,
             host="127.0.0.1" if processes else None,  # threads talk through memory, and listen nowhere
             dashboard_address="127.0.0.1:0",  # not the usual port: several jobs may run side by side

@@ -33,6 +33,9 @@ def main() -> None:
             function, arguments, timeout_seconds = connection.recv()
         except (EOFError, OSError):
             return
+        except BaseException as error:  # a function that cannot be imported here is nobody's crash
+            connection.send((False, error))
+            continue
         # Works even where a library hangs with Python's lock in its hands.
         faulthandler.dump_traceback_later(timeout_seconds + GRACE_SECONDS, exit=True)
         try:

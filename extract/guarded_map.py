@@ -1,11 +1,12 @@
 """Calls in several guarded processes at a time, their results in order, and each culprit found out exactly.
 
-A call that is harmed (it crashes, hangs or hungers) is made once more, alone: after its neighbours have finished, so that
-what they did to memory and machine cannot be the cause. Only if that fails, too, is it given up; the others never suffer.
+A call that is harmed (it crashes, hangs or hungers) is made once more, alone: after its neighbours have finished, so
+that what they did to memory and machine cannot be the cause. Only if that fails, too, is it given up; the others never
+suffer.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import TypeVar
@@ -41,7 +42,7 @@ class GuardedMap:
 
     def map(
         self, function: Callable[[Job], Result], jobs: Iterable[Job], *, timeout_seconds: float
-    ) -> "Iterator[Result | CallHarmedError]":
+    ) -> "Generator[Result | CallHarmedError]":
         """Yield ``function(job)``, or what happened to it, for each job in order.
 
         Jobs are consumed lazily: when a result is asked for, at most ``prefetch`` jobs further than it.

@@ -3,42 +3,61 @@
 There is no other state than the commit marks in the store, so the same call after a crash does what is missing.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
+from threading import Lock
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from distributed import Client, KilledWorker
 
-from scale_video.extract.block_task import ExtractionTask, VideoFailure, extract_block
+from scale_video.extract.block_task import (
+    ANNOUNCEMENTS,
+    BlockReport,
+    BlockWork,
+    ExtractionTask,
+    Target,
+    VideoFailure,
+    extract_block,
+)
 from scale_video.extract.bounded_map import bounded_map
-from scale_video.extract.probe import probe_video
+from scale_video.store.errors import StoreError
 from scale_video.store.location import StoreLocation
 from scale_video.store.read import FeatureStore
-from scale_video.store.video_probe import VideoProbe, VideoStatus
+from scale_video.store.video_probe import VideoStatus
 
-PROBES_PER_TASK = 32
+logger = logging.getLogger(__name__)
+
+AGAIN = "what is committed stays; run the same command again to go on"
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far a job is; sums over the blocks done so far by this call."""
+    """What a job has done so far in this call; times are summed over workers."""
 
-    num_videos: int
-    num_clips: int
-    num_failures: int
-    decode_seconds: float
-    """Summed over workers, like the next two."""
-    forward_seconds: float
-    write_seconds: float
+    num_videos: int = 0
+    """Videos of finished blocks, and those done of blocks that are under way."""
+    num_clips: int = 0
+    """Features computed in finished blocks, like all that follows."""
+    num_failures: int = 0
+    wait_seconds: float = 0.0
+    """In which the forward pass had nothing to do but to wait for decoded clips."""
+    decode_seconds: float = 0.0
+    resize_seconds: float = 0.0
+    forward_seconds: float = 0.0
+    write_seconds: float = 0.0
+    block_seconds: float = 0.0
+    """From a block's beginning to its end; the forward pass, waiting and writing are parts of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class ExtractionReport:
-    """What the store holds after a job."""
+class TargetReport:
+    """What the store holds of one view and backbone after a job."""
 
     num_videos: int
     """Videos of the store."""
@@ -46,6 +65,14 @@ class ExtractionReport:
     """Videos by status name."""
     failures: tuple[VideoFailure, ...]
     """Every video that could not be had in full, also those of earlier calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """How a job ended."""
+
+    targets: dict[str, TargetReport]
+    """By ``<view>/<backbone>``."""
     lost_blocks: tuple[int, ...]
     """Blocks whose workers died again and again; they stay uncommitted."""
     progress: JobProgress
@@ -59,105 +86,145 @@ def missing_blocks(store: FeatureStore, *, view: str, backbone: str) -> list[int
     return [int(index) for index in np.flatnonzero(~store.committed(view, backbone))]
 
 
+def blocks_to_do(
+    store: FeatureStore, target: Target, *, retry: frozenset[VideoStatus]
+) -> "np.typing.NDArray[np.bool_]":
+    """Which blocks of a target are not committed, or hold a video whose status is to be tried again; shape (B,)."""
+    wanted = ~store.committed(target.view, target.backbone.name)
+    if retry:
+        planned = store.plan_arrays(target.view)["valid"]
+        for rows, status, _ in store.outcomes(target.view, target.backbone.name):
+            again = np.isin(status, list(retry)) & np.asarray(planned[rows]).any(axis=1)
+            wanted[np.unique((rows.start + np.flatnonzero(again)) // store.block_size)] = True
+    return wanted
+
+
 def run_extraction(
-    client: Client | None, task: ExtractionTask, *, progress: Callable[[JobProgress], None] | None = None
-) -> ExtractionReport:
+    client: Client | None,
+    task: ExtractionTask,
+    *,
+    progress: Callable[[JobProgress], None] | None = None,
+    check: Callable[[], None] | None = None,
+) -> JobReport:
     """Extract all blocks that are missing.
 
     Args:
-        client: connected to workers that see the store and the videos; may be None when nothing is missing.
-        task: which store, videos, view and backbone.
-        progress: called after each block.
+        client: connected to workers that see the store and the videos; may be None when nothing is to be done.
+        task: which store, videos, views and backbones.
+        progress: called whenever something is done, from any thread, one call at a time.
+        check: called before each block's result is taken; raises what must end the job.
 
     Raises:
-        StoreError: a worker finds the store or the weights to be others than planned.
-        OSError: a worker cannot write the store.
+        StoreError: a worker finds the store or the weights to be others than planned, or cannot write the store.
+        ConnectionError: the scheduler is gone.
     """
     started = perf_counter()
     StoreLocation.of(task.store_url).remove_partial_files()
     store = FeatureStore.open(task.store_url)
-    missing = missing_blocks(store, view=task.view, backbone=task.backbone.name)
-    done = JobProgress(0, 0, 0, 0.0, 0.0, 0.0)
+    wanted = [blocks_to_do(store, target, retry=task.retry) for target in task.targets]
+    works = _works(wanted)
+    state = _JobState(store, progress)
     lost: list[int] = []
-    if missing:
+    if any(blocks.any() for blocks in wanted):
         assert client is not None
-        for index, future in bounded_map(client, partial(extract_block, task), missing):
-            try:
-                report = future.result()
-            except KilledWorker:
-                lost.append(index)
-                continue
-            done = JobProgress(
-                num_videos=done.num_videos + report.num_videos,
-                num_clips=done.num_clips + report.num_clips,
-                num_failures=done.num_failures + len(report.failures),
-                decode_seconds=done.decode_seconds + report.decode_seconds,
-                forward_seconds=done.forward_seconds + report.forward_seconds,
-                write_seconds=done.write_seconds + report.write_seconds,
-            )
-            if progress is not None:
-                progress(done)
-    return _report(store, task, done=done, lost=lost, seconds=perf_counter() - started)
-
-
-def _report(
-    store: FeatureStore, task: ExtractionTask, *, done: JobProgress, lost: list[int], seconds: float
-) -> ExtractionReport:
-    outcome = store.outcome(task.view, task.backbone.name)
-    paths = store.column("path")
-    statuses = [VideoStatus(code) for code in outcome.status]
-    failures = [
-        VideoFailure(str(path), status, error)
-        for path, status, error in zip(paths, statuses, outcome.error, strict=True)
-        if status.is_failure
-    ]
-    return ExtractionReport(
-        num_videos=store.num_videos,
-        counts={status.name.lower(): count for status, count in sorted(Counter(statuses).items())},
-        failures=tuple(failures),
+        client.subscribe_topic(ANNOUNCEMENTS, state.announced)
+        try:
+            again = _run(client, task, works, state=state, check=check)
+            lost = [work.index for work in _run(client, task, again, state=state, check=check)]
+        finally:
+            client.unsubscribe_topic(ANNOUNCEMENTS)
+    return JobReport(
+        targets={target.name: target_report(store, target.view, target.backbone.name) for target in task.targets},
         lost_blocks=tuple(sorted(lost)),
-        progress=done,
-        seconds=seconds,
+        progress=state.done,
+        seconds=perf_counter() - started,
     )
 
 
-def probe_videos(
-    client: Client, root: str, paths: Sequence[str], *, progress: Callable[[int], None] | None = None
-) -> tuple[VideoProbe, ...]:
-    """Look at every file, in parallel.
+def target_report(store: FeatureStore, view: str, backbone: str) -> TargetReport:
+    """Count what became of the videos; memory grows with the failures only."""
+    counts: Counter[int] = Counter()
+    failures: list[VideoFailure] = []
+    for rows, status, errors in store.outcomes(view, backbone):
+        counts.update(status.tolist())
+        failed = [place for place, code in enumerate(status.tolist()) if VideoStatus(code).is_failure]
+        if failed:
+            paths = store.column("path", rows)
+            failures += [VideoFailure(str(paths[i]), VideoStatus(status[i]), errors[i]) for i in failed]
+    return TargetReport(
+        num_videos=store.num_videos,
+        counts={VideoStatus(code).name.lower(): count for code, count in sorted(counts.items())},
+        failures=tuple(failures),
+    )
 
-    Args:
-        client: connected to workers that see the videos.
-        root: the data root, as the workers see it.
-        paths: relative to ``root``.
-        progress: called with the number of files seen so far.
-    """
-    starts = range(0, len(paths), PROBES_PER_TASK)
-    chunks = [(start, tuple(paths[start : start + PROBES_PER_TASK])) for start in starts]
-    probes: dict[int, tuple[VideoProbe, ...]] = {}
-    seen = 0
-    for (start, chunk), future in bounded_map(client, partial(_probe_chunk, root), chunks):
+
+def _works(wanted: "Sequence[np.typing.NDArray[np.bool_]]") -> Iterator[BlockWork]:
+    """The blocks that some target wants, each once, in order."""
+    for index in np.flatnonzero(np.any(wanted, axis=0)).tolist():
+        yield BlockWork(index, tuple(position for position, blocks in enumerate(wanted) if blocks[index]))
+
+
+def _run(
+    client: Client,
+    task: ExtractionTask,
+    works: "Iterator[BlockWork] | Sequence[BlockWork]",
+    *,
+    state: "_JobState",
+    check: Callable[[], None] | None,
+) -> list[BlockWork]:
+    """Run blocks; give back those whose workers died too often for Dask's taste, which is nobody's fault yet."""
+    killed: list[BlockWork] = []
+    for work, future in bounded_map(client, partial(extract_block, task), works):
+        if check is not None:
+            check()
         try:
-            probes[start] = future.result()
+            state.finished(future.result())
         except KilledWorker:
-            probes[start] = _probe_one_by_one(client, root, chunk)
-        seen += len(chunk)
-        if progress is not None:
-            progress(seen)
-    return tuple(probe for start in starts for probe in probes[start])
+            killed.append(work)
+            state.killed(work)
+        except CancelledError:
+            raise ConnectionError(f"the Dask scheduler is gone; {AGAIN}") from None
+        except OSError as error:
+            raise StoreError(f"the store cannot be written: {error}; mend that: {AGAIN}") from error
+    return killed
 
 
-def _probe_chunk(root: str, chunk: tuple[int, tuple[str, ...]]) -> tuple[VideoProbe, ...]:
-    return tuple(probe_video(Path(root) / path) for path in chunk[1])
+class _JobState:
+    """Adds up what finished blocks report and what workers announce of the others."""
 
+    def __init__(self, store: FeatureStore, progress: Callable[[JobProgress], None] | None) -> None:
+        self.done = JobProgress()
+        self._store = store
+        self._progress = progress
+        self._under_way: dict[int, dict[str, Any]] = {}
+        self._finished: deque[int] = deque(maxlen=10_000)  # announcements may be late
+        self._lock = Lock()
 
-def _probe_one_by_one(client: Client, root: str, paths: Sequence[str]) -> tuple[VideoProbe, ...]:
-    """Find the file whose header kills a worker: each alone."""
-    probes = []
-    for path in paths:
-        future = client.submit(_probe_chunk, root, (0, (path,)), pure=False)
-        try:
-            probes.append(future.result()[0])
-        except KilledWorker:
-            probes.append(VideoProbe(status=VideoStatus.CORRUPT, error="reading its header kills the process"))
-    return tuple(probes)
+    def announced(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Note how far a worker is with a block; called from the client's own thread."""
+        _, announcement = event
+        with self._lock:
+            if announcement["block"] not in self._finished:
+                self._under_way[announcement["block"]] = announcement
+                self._show()
+
+    def finished(self, report: BlockReport) -> None:
+        """Add a finished block."""
+        with self._lock:
+            self._under_way.pop(report.index, None)
+            self._finished.append(report.index)
+            names = [field.name for field in fields(JobProgress)]
+            self.done = JobProgress(**{name: getattr(self.done, name) + getattr(report, name) for name in names})
+            self._show()
+
+    def killed(self, work: BlockWork) -> None:
+        """Say what is known of a block whose workers died."""
+        with self._lock:
+            last = self._under_way.pop(work.index, None)
+        where = f", last at {last['path']!r}" if last else ""
+        logger.warning("the workers that extracted block %d died again and again%s", work.index, where)
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            under_way = sum(int(announcement["num_done"]) for announcement in self._under_way.values())
+            self._progress(replace(self.done, num_videos=self.done.num_videos + under_way))

@@ -10,11 +10,12 @@ from time import perf_counter
 from scale_video.evaluate.result import EvaluationRecord, read_results
 from scale_video.pipelines.console import note
 from scale_video.pipelines.evaluation import run_evaluation
-from scale_video.pipelines.extraction import ExtractionRequest, run_extract, within_budget
+from scale_video.pipelines.extraction import run_extract, within_budget
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, results_path, run_dir
 from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.pipelines.provenance import versions
 from scale_video.pipelines.rendering import render
+from scale_video.pipelines.requests import ExtractionRequest
 from scale_video.store.read import FeatureStore
 
 BACKBONE = "motion3d"
@@ -100,11 +101,11 @@ def _extract(root: Path, request: DemoRequest, *, variant: str) -> None:
         store=str(root / "features" / f"{variant}.zarr"),
         preset="demo",
         overrides=request.overrides,
-        backbone=BACKBONE,
+        backbones=(BACKBONE,),
         num_workers=request.num_workers,
     )
     result = run_extract(extraction)
-    if not within_budget(list(result.reports.values()), "0"):
+    if not within_budget(result, "0"):
         failures = [failure for report in result.reports.values() for failure in report.failures]
         raise ValueError(f"{len(failures)} rendered videos failed to decode, the first: {failures[:1]}")
 

@@ -1,56 +1,41 @@
 """``scale-video plan`` and ``extract``: from a data set's name to committed features."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from time import perf_counter
 
+import numpy as np
 from distributed import Client
 
-from scale_video.extract.backbones.protocol import BackboneSpec
+from scale_video.extract.backbones.placement import choose
 from scale_video.extract.backbones.registry import BackboneRequest, load_backbone, parse_backbone
-from scale_video.extract.block_task import ExtractionTask
-from scale_video.extract.cluster import dask_client
-from scale_video.extract.datasets.edit_script import VARIANTS
-from scale_video.extract.datasets.registry import list_dataset
-from scale_video.extract.draw_plan import ProbedVideos, draw_view
-from scale_video.extract.job import ExtractionReport, JobProgress, missing_blocks, run_extraction
+from scale_video.extract.block_task import ExtractionTask, Target
+from scale_video.extract.clip_decoders import DecodeLimits
+from scale_video.extract.cluster import dask_client, default_num_workers
+from scale_video.extract.job import JobProgress, JobReport, TargetReport, blocks_to_do, run_extraction, target_report
 from scale_video.extract.plan_store import PlanReport, plan_store
-from scale_video.extract.views import View, view_parameters
+from scale_video.extract.views import View
 from scale_video.pipelines.console import note, ticking
-from scale_video.pipelines.preset import load_preset
+from scale_video.pipelines.planning import (
+    absolute,
+    add_backbones,
+    add_views,
+    check_same_plan,
+    list_videos,
+    open_if_planned,
+    views_of,
+    without_earlier,
+)
 from scale_video.pipelines.provenance import git_revision, versions
-from scale_video.pipelines.rendering import render
-from scale_video.store.create import add_backbone, add_view
-from scale_video.store.digests import videos_digest
-from scale_video.store.errors import PlanMismatchError, StoreNotFoundError
+from scale_video.pipelines.requests import ExtractionRequest
+from scale_video.store.lock import StoreLock
 from scale_video.store.read import FeatureStore
+from scale_video.store.video_probe import VideoStatus
 from scale_video.store.video_table import VideoTable
 
-BATCH_PIXELS = 8 * 16 * 224 * 224
-MAX_BATCH_SIZE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractionRequest:
-    """What a user asks of stage 1."""
-
-    dataset: str
-    data_root: Path | None
-    """Folder of the videos; may be absent when the store is complete."""
-    store: str
-    """Path or fsspec URL."""
-    preset: str
-    overrides: tuple[str, ...] = ()
-    backbone: str = "motion3d"
-    """``family[:source][@name]``."""
-    views: tuple[str, ...] = ()
-    """Names out of the preset's views; all of them when empty."""
-    split_lists: Path | None = None
-    num_workers: int = 1
-    processes: bool = True
-    scheduler: str | None = None
-    block_size: int | None = None
+GPU_THREADS = 2
+"""Tasks at a time on a worker with a GPU: while one block begins or ends, the other keeps the device busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,203 +43,214 @@ class ExtractionResult:
     """What stage 1 did."""
 
     store: str
+    """The one that features were written to."""
     plan: PlanReport | None
     """None when the store was there already."""
-    reports: dict[str, ExtractionReport]
-    """By view."""
-    backbone: str
+    reports: Mapping[str, TargetReport]
+    """By ``<view>/<backbone>``; empty when other stores hold all videos already."""
+    lost_blocks: tuple[int, ...]
+    """Blocks whose workers died again and again; they stay uncommitted."""
+    progress: JobProgress
+    """What this call computed."""
+    seconds: float
+    """Wall time of the extraction, without planning."""
 
 
 def run_plan(request: ExtractionRequest) -> PlanReport:
     """Create the store without extracting anything.
 
     Raises:
-        StoreError: the store exists already.
+        StoreError: the store exists already, or another job is at it.
         ValueError: bad input, in one line.
     """
-    videos = _list_videos(request)
-    with dask_client(
-        scheduler=request.scheduler, num_workers=request.num_workers, processes=request.processes
-    ) as client:
-        return _plan(client, request, videos)
+    views = views_of(request)
+    videos = without_earlier(list_videos(request), request, views)
+    if videos is None:
+        raise ValueError("the stores before the last hold all of these videos already; there is nothing to plan")
+    backbones = _backbones(request)
+    with (
+        StoreLock.acquire(request.target_store, purpose="plan", break_lock=request.break_lock),
+        _client(request, device=backbones[0].device) as (client, limits),
+    ):
+        return _plan(client, request, videos, views, backbones, limits=limits)
 
 
 def run_extract(request: ExtractionRequest) -> ExtractionResult:
     """Plan if there is no store yet, and extract what is missing.
 
     Raises:
-        StoreError: the store holds another plan, other weights, or cannot be read.
+        StoreError: the store holds another plan, other weights, cannot be read or written, or another job is at it.
         ValueError: bad input, in one line, before any video is touched.
+        ConnectionError: no Dask scheduler, or no longer.
     """
-    backbone = parse_backbone(request.backbone)
-    spec = load_backbone(backbone).spec
-    views = _views(request)
-    store = _open_if_planned(request)
-    videos = _list_videos(request) if store is None or request.data_root is not None else None
+    retry = request.retried()
+    backbones = _backbones(request)
+    device = backbones[0].device
+    specs = [load_backbone(backbone).spec for backbone in backbones]
+    views = views_of(request)
+    url = request.target_store
+    store = open_if_planned(url)
+    videos = None
+    if store is None or request.data_root is not None:
+        videos = without_earlier(list_videos(request), request, views)
+        if videos is None and store is None:
+            note("the stores before the last hold all of these videos already; nothing is to be done")
+            return ExtractionResult(url, None, {}, (), JobProgress(), 0.0)
     if store is not None:
-        _check_same_plan(store, request, videos, views)
-        _add_views(store, views)
-        _add_backbone(store, spec, views)
-        if not any(missing_blocks(store, view=view, backbone=spec.name) for view in views):
-            reports = {view: _extract_view(None, request, backbone, view) for view in views}
-            return ExtractionResult(store=request.store, plan=None, reports=reports, backbone=spec.name)
+        check_same_plan(store, request, videos, views)
+        done = _report_if_complete(store, backbones, views, retry=retry)
+        if done is not None:
+            add_backbones(store, specs, views, device=device)  # compares them
+            return done
         if videos is None:
             raise ValueError("the store is not complete, and no folder of videos is given; name it by --data (DATA=)")
-    with dask_client(
-        scheduler=request.scheduler, num_workers=request.num_workers, processes=request.processes
-    ) as client:
+    with (
+        StoreLock.acquire(url, purpose="extract", break_lock=request.break_lock) as lock,
+        _client(request, device=device) as (client, limits),
+    ):
         plan = None
         if store is None:
             assert videos is not None
-            plan = _plan(client, request, videos)
-            _add_backbone(FeatureStore.open(request.store), spec, views)
-        reports = {view: _extract_view(client, request, backbone, view) for view in views}
-    return ExtractionResult(store=request.store, plan=plan, reports=reports, backbone=spec.name)
+            plan = _plan(client, request, videos, views, backbones, limits=limits)
+        store = FeatureStore.open(url)
+        add_views(store, views)
+        store = FeatureStore.open(url)
+        add_backbones(store, specs, views, device=device)
+        store = FeatureStore.open(url)
+        task = ExtractionTask(
+            store_url=store.location.url,
+            data_root=absolute(request.data_root),
+            targets=_targets(store, backbones, views),
+            lock_token=lock.token,
+            retry=retry,
+            limits=limits,
+        )
+        job = _extract(client, task, store, check=lock.check)
+    return ExtractionResult(url, plan, job.targets, job.lost_blocks, job.progress, job.seconds)
 
 
-def _views(request: ExtractionRequest) -> dict[str, View]:
-    preset = load_preset(request.preset, dataset=request.dataset, overrides=request.overrides)
-    unknown = sorted(set(request.views) - set(preset.views))
-    if unknown:
-        raise ValueError(f"no view {unknown[0]!r} in preset {preset.name!r}; it has: {', '.join(preset.views)}")
-    return {name: preset.views[name] for name in request.views or preset.views}
+def within_budget(result: ExtractionResult, budget: str) -> bool:
+    """Whether the failures stay within ``--max-failures``, and no block is lost.
+
+    Raises:
+        ValueError: see ``failure_limit``.
+    """
+    limit, is_share = failure_limit(budget)
+    allowed = {name: limit * report.num_videos if is_share else limit for name, report in result.reports.items()}
+    return not result.lost_blocks and all(
+        len(report.failures) <= allowed[name] for name, report in result.reports.items()
+    )
 
 
-def _list_videos(request: ExtractionRequest) -> VideoTable:
-    if request.data_root is None:
-        raise ValueError(f"data set {request.dataset!r} needs the folder of its videos; name it by --data (DATA=)")
-    if request.dataset in VARIANTS and not request.data_root.expanduser().exists():
-        render(request.dataset, request.data_root.expanduser(), num_workers=request.num_workers)
-    return list_dataset(request.dataset, request.data_root, split_lists=request.split_lists)
+def failure_limit(budget: str) -> tuple[float, bool]:
+    """Read ``--max-failures``: a number of videos (``10``), or a part of them (``1%``: 0.01, True).
 
-
-def _open_if_planned(request: ExtractionRequest) -> FeatureStore | None:
+    Raises:
+        ValueError: ``budget`` is neither.
+    """
+    is_share = budget.endswith("%")
     try:
-        return FeatureStore.open(request.store)
-    except StoreNotFoundError:
-        return None
+        limit = float(budget.removesuffix("%"))
+    except ValueError:
+        limit = -1
+    if not limit >= 0:
+        raise ValueError(f"--max-failures must be a number of videos or a percentage such as 1%, got {budget!r}")
+    return (limit / 100, True) if is_share else (limit, False)
 
 
-def _plan(client: Client, request: ExtractionRequest, videos: VideoTable) -> PlanReport:
-    views = _views(request)
+@contextmanager
+def _client(request: ExtractionRequest, *, device: str) -> "Iterator[tuple[Client, DecodeLimits]]":
+    """A cluster, and how each of its threads is to decode."""
+    num_workers = request.num_workers or default_num_workers(device)
+    threads = GPU_THREADS if device == "cuda" else 1
+    with dask_client(
+        scheduler=request.scheduler,
+        num_workers=num_workers,
+        processes=request.processes,
+        threads_per_worker=threads,
+    ) as client:
+        # The cores of a remote cluster's machines are not ours to count: one decoder for each of its threads.
+        num_threads = num_workers * threads
+        limits = request.limits(num_threads=num_threads)
+        if request.scheduler is not None and request.num_decoders is None:
+            limits = replace(limits, num_processes=1)
+        yield client, limits
+
+
+def _backbones(request: ExtractionRequest) -> list[BackboneRequest]:
+    """The backbones asked for, and where they are to run."""
+    device, precision = choose(request.device, request.precision)
+    backbones = [replace(parse_backbone(text), device=device, precision=precision) for text in request.backbones]
+    if len({backbone.name for backbone in backbones}) < len(backbones):
+        raise ValueError(f"two of the backbones {', '.join(request.backbones)} have one name; give one another @NAME")
+    return backbones
+
+
+def _plan(
+    client: Client,
+    request: ExtractionRequest,
+    videos: VideoTable,
+    views: Mapping[str, View],
+    backbones: Sequence[BackboneRequest],
+    *,
+    limits: DecodeLimits,
+) -> PlanReport:
     with ticking("looking at videos", videos.num_videos) as ticker:
         return plan_store(
             client,
-            store_url=request.store,
-            data_root=_absolute(request.data_root),
+            store_url=request.target_store,
+            data_root=absolute(request.data_root),
             videos=videos,
             views=list(views.values()),
             attributes={"dataset": request.dataset, "versions": versions(), "git_revision": git_revision()},
+            backbones=backbones if request.estimate else (),
             block_size=request.block_size,
+            limits=limits,
             progress=ticker.update,
         )
 
 
-def _check_same_plan(
-    store: FeatureStore, request: ExtractionRequest, videos: VideoTable | None, views: Mapping[str, View]
-) -> None:
-    """Refuse to mix plans: same data set, same videos, same parameters of every view."""
-    way_out = "choose another place by --store (STORE=)"
-    dataset = store.attributes["dataset"]
-    if dataset != request.dataset:
-        raise PlanMismatchError(
-            f"store {request.store!r} holds data set {dataset!r}, not {request.dataset!r}; {way_out}"
-        )
-    if videos is not None and videos_digest(videos) != store.attributes["videos_digest"]:
-        new, gone = set(videos.ids) - set(store.videos.ids), set(store.videos.ids) - set(videos.ids)
-        raise PlanMismatchError(
-            f"store {request.store!r} was planned for other videos, splits or labels: {len(new)} videos are new, "
-            f"{len(gone)} are gone{f' (such as {min(new | gone)!r})' if new | gone else ''}; "
-            f"a store does not grow, {way_out}"
-        )
-    for name in set(views) & set(store.views()):
-        stored, wanted = store.plan_parameters(name), view_parameters(views[name])
-        differing = sorted(key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key))
-        if differing:
-            raise PlanMismatchError(
-                f"view {name!r} of store {request.store!r} was drawn with other values of {', '.join(differing)}; "
-                f"{way_out}"
-            )
+def _targets(
+    store: FeatureStore, backbones: Sequence[BackboneRequest], views: Mapping[str, View]
+) -> tuple[Target, ...]:
+    return tuple(Target(view, backbone, store.plan_digest(view)) for view in views for backbone in backbones)
 
 
-def _add_views(store: FeatureStore, views: Mapping[str, View]) -> None:
-    """Draw the views that the store lacks, from what the probe found when it was planned."""
-    absent = [view for name, view in views.items() if name not in store.views()]
-    if absent:
-        probed = ProbedVideos.of(store.videos.ids, store.probes())
-        for view in absent:
-            add_view(store.location.url, draw_view(view, probed))
-
-
-def _add_backbone(store: FeatureStore, spec: BackboneSpec, views: Mapping[str, View]) -> None:
-    described = asdict(spec)
-    for key in ("name", "feature_dim", "weights_digest"):
-        del described[key]
-    for name, view in views.items():
-        size = spec.frame_size or view.nominal_size
-        add_backbone(
-            store.location.url,
-            view=name,
-            name=spec.name,
-            feature_dim=spec.feature_dim,
-            weights_digest=spec.weights_digest,
-            attributes={**described, "frame_size": size, "batch_size": _batch_size(spec.num_frames, size)},
-        )
-
-
-def _batch_size(num_frames: int, frame_size: int) -> int:
-    """Clips in a forward pass: 8 of 16 × 224 × 224, more of smaller ones."""
-    return max(1, min(MAX_BATCH_SIZE, BATCH_PIXELS // (num_frames * frame_size**2)))
-
-
-def _extract_view(
-    client: Client | None, request: ExtractionRequest, backbone: BackboneRequest, view: str
-) -> ExtractionReport:
-    store = FeatureStore.open(request.store)
-    task = ExtractionTask(
-        store_url=store.location.url,
-        data_root=_absolute(request.data_root),
-        view=view,
-        backbone=backbone,
-        plan_digest=store.plan_digest(view),
-    )
-    missing = [store.block_rows(index) for index in missing_blocks(store, view=view, backbone=backbone.name)]
-    if 0 < len(missing) < store.num_blocks:
-        there = store.num_blocks - len(missing)
-        note(f"{view}/{backbone.name}: {there} of {store.num_blocks} blocks are there already")
+def _report_if_complete(
+    store: FeatureStore,
+    backbones: Sequence[BackboneRequest],
+    views: Mapping[str, View],
+    *,
+    retry: frozenset[VideoStatus],
+) -> ExtractionResult | None:
+    """What the store holds when nothing is left to do: no lock and no cluster is needed to say so."""
+    if not set(views) <= set(store.views()):
+        return None
+    if not all(backbone.name in store.backbones(view) for view in views for backbone in backbones):
+        return None
+    targets = _targets(store, backbones, views)
+    if any(blocks_to_do(store, target, retry=retry).any() for target in targets):
+        return None
     started = perf_counter()
-    with ticking(f"extracting {view}/{backbone.name}", sum(rows.stop - rows.start for rows in missing)) as ticker:
+    reports = {target.name: target_report(store, target.view, target.backbone.name) for target in targets}
+    return ExtractionResult(store.location.url, None, reports, (), JobProgress(), perf_counter() - started)
+
+
+def _extract(client: Client, task: ExtractionTask, store: FeatureStore, *, check: Callable[[], None]) -> JobReport:
+    wanted = [blocks_to_do(store, target, retry=task.retry) for target in task.targets]
+    num_videos = 0
+    for index in np.flatnonzero(np.any(wanted, axis=0)).tolist():
+        rows = store.block_rows(index)
+        num_videos += rows.stop - rows.start
+    for target, blocks in zip(task.targets, wanted, strict=True):
+        if (there := int((~blocks).sum())) > 0:
+            note(f"{target.name}: {there} of {store.num_blocks} blocks are there already")
+    started = perf_counter()
+    names = ", ".join(target.name for target in task.targets)
+    with ticking(f"extracting {names}", num_videos) as ticker:
 
         def show(progress: JobProgress) -> None:
             rate = progress.num_clips / (perf_counter() - started)
             ticker.update(progress.num_videos, f"{rate:.0f} clips/s, {progress.num_failures} failures")
 
-        return run_extraction(client, task, progress=show)
-
-
-def _absolute(path: Path | None) -> str:
-    return str(path.expanduser().absolute()) if path is not None else ""
-
-
-def within_budget(reports: Sequence[ExtractionReport], budget: str) -> bool:
-    """Whether the failures stay within ``--max-failures``.
-
-    Args:
-        reports: one per view.
-        budget: a number of videos (``10``), or a part of them (``1%``).
-
-    Raises:
-        ValueError: ``budget`` is neither.
-    """
-    number = budget.removesuffix("%")
-    try:
-        limit = float(number)
-    except ValueError:
-        limit = -1
-    if not limit >= 0:
-        raise ValueError(f"--max-failures must be a number of videos or a percentage such as 1%, got {budget!r}")
-    for report in reports:
-        allowed = limit / 100 * report.num_videos if budget.endswith("%") else limit
-        if len(report.failures) > allowed or report.lost_blocks:
-            return False
-    return True
+        return run_extraction(client, task, progress=show, check=check)

@@ -74,6 +74,17 @@ class VideoTable:
                     f"column {name!r} has values in [{label.min()}, {label.max()}], but {len(class_names)} classes"
                 )
 
+    def take(self, rows: NDArray[np.int64]) -> "VideoTable":
+        """The table of some of the videos, in the given order; class names stay as they are."""
+        return VideoTable(
+            ids=tuple(self.ids[row] for row in rows),
+            paths=tuple(self.paths[row] for row in rows),
+            groups=tuple(self.groups[row] for row in rows),
+            labels={name: label[rows] for name, label in self.labels.items()},
+            class_names=self.class_names,
+            splits={name: split[rows] for name, split in self.splits.items()},
+        )
+
     @property
     def num_videos(self) -> int:
         """The number of rows, N."""

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from scale_video.extract.backbones.placement import CPU, Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.weights_digest import weights_digest
 
@@ -56,7 +57,7 @@ def _convolution(num_in: int, num_out: int, *, kernel_size: int, stride: int) ->
 
 def to_grey(clips: Tensor) -> Tensor:
     """Turn RGB, uint8 (..., 3), into grey, float32 (...), 0 to 255."""
-    return clips.float() @ torch.tensor(_GREY)
+    return clips.float() @ torch.tensor(_GREY, device=clips.device)
 
 
 def standardise_clips(frames: Tensor) -> Tensor:
@@ -69,8 +70,10 @@ def standardise_clips(frames: Tensor) -> Tensor:
 class Motion3d:
     """The network with its weights, as a ``Backbone``."""
 
-    def __init__(self, network: Motion3dNetwork) -> None:
-        self._network = network.eval()
+    def __init__(self, network: Motion3dNetwork, placement: Placement = CPU) -> None:
+        self._network = network.eval().to(placement.device)
+        self._placement = placement
+        self.device = placement.device
         self.spec = BackboneSpec(
             name="motion3d",
             source="motion3d",
@@ -81,6 +84,7 @@ class Motion3d:
             preprocessing={"colour": "grey", "grey_of_rgb": list(_GREY), "standardised": "per clip"},
             weights_digest=weights_digest(network.state_dict()),
             licence="Apache-2.0",
+            precision=placement.precision,
             library_versions={"torch": str(torch.__version__)},
         )
 
@@ -97,12 +101,14 @@ class Motion3d:
                 f"clips must be uint8 of shape (B, {', '.join(map(str, expected))}), got {clips.dtype} "
                 f"{tuple(clips.shape)}; resize them to the backbone's num_frames and frame_size"
             )
-        features: Tensor = self._network(standardise_clips(to_grey(clips)))
-        return features
+        frames = standardise_clips(to_grey(clips))
+        with self._placement.autocast():
+            features: Tensor = self._network(frames)
+        return features.float()
 
 
-def load_motion3d() -> Motion3d:
+def load_motion3d(placement: Placement = CPU) -> Motion3d:
     """Load the backbone with the weights beside this file."""
     network = Motion3dNetwork()
     network.load_state_dict(load_file(WEIGHTS_PATH))
-    return Motion3d(network)
+    return Motion3d(network, placement)

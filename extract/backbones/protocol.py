@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -43,13 +44,18 @@ class Backbone(Protocol):
         """What it wants, gives and is."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and where it wants its clips."""
+        ...
+
     def embed(self, clips: Tensor) -> Tensor:
         """Turn clips into vectors.
 
         Args:
-            clips: uint8 RGB frames, shape (B, T, H, W, 3), H = W.
+            clips: uint8 RGB frames, shape (B, T, H, W, 3), H = W, on ``device``.
 
         Returns:
-            float32, shape (B, D), on the CPU.
+            float32, shape (B, D), on ``device``.
         """
         ...

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.protocol import Backbone
 
 FAMILIES: Final = ("motion3d", "videomae")
@@ -26,6 +27,10 @@ class BackboneRequest:
     """Where its weights are, a hub name or a local folder (absolute); None where the family ships them."""
     name: str
     """Name of its group in the store."""
+    device: str = "cpu"
+    """Where it runs on a worker: ``cpu`` or ``cuda``."""
+    precision: str = "float32"
+    """Number format of the forward pass: ``float32``, ``float16`` or ``bfloat16`` (by autocast)."""
 
 
 def parse_backbone(text: str) -> BackboneRequest:
@@ -67,14 +72,16 @@ def load_backbone(request: BackboneRequest) -> Backbone:
     """Load a backbone's weights, once per worker.
 
     Raises:
-        ValueError: weights that cannot be had or read, or a library that is not installed; see the family.
+        ValueError: weights that cannot be had or read, or a library that is not installed; see the family. No such
+            device here, or a precision that there is not.
     """
+    placement = Placement.of(request.device, request.precision)
     # Imported here: a job with one family needs not install, nor wait for, the libraries of the others.
     if request.family == "videomae":
         from scale_video.extract.backbones.videomae import load_videomae
 
         assert request.source is not None
-        return load_videomae(request.source, name=request.name)
+        return load_videomae(request.source, name=request.name, placement=placement)
     from scale_video.extract.backbones.motion3d import load_motion3d
 
-    return load_motion3d()
+    return load_motion3d(placement)

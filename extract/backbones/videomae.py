@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from scale_video.extract.backbones.placement import CPU, Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.videomae_weights import VideoMaeWeights, read_videomae
 from scale_video.extract.backbones.weights_digest import weights_digest
@@ -22,8 +23,8 @@ _PAPER_SIZES: Final = (224, 256)
 """Nominal sizes of the views ``random`` and ``grid``."""
 
 
-def load_videomae(source: str, *, name: str | None = None) -> "VideoMae":
-    """Load a VideoMAE from a local folder or the hub (its cache first), in float32 on the CPU.
+def load_videomae(source: str, *, name: str | None = None, placement: Placement = CPU) -> "VideoMae":
+    """Load a VideoMAE from a local folder or the hub (its cache first).
 
     Pre-trained models give the mean of the tokens after the encoder's norm; fine-tuned ones (``use_mean_pooling``) the
     ``fc_norm`` of the tokens' mean, which is what their classifier sees.
@@ -31,11 +32,12 @@ def load_videomae(source: str, *, name: str | None = None) -> "VideoMae":
     Args:
         source: A folder with ``config.json`` and weights, or a name on the hub (``MCG-NJU/videomae-base``).
         name: Name of the backbone in the store; default: the last path segment of ``source``, lower case.
+        placement: Where it computes, and in which number format; its weights stay float32.
 
     Raises:
         ValueError: transformers is not installed, the weights cannot be had, or they are not a VideoMAE's.
     """
-    return VideoMae(read_videomae(source), name=name)
+    return VideoMae(read_videomae(source), name=name, placement=placement)
 
 
 class VideoMae:
@@ -45,12 +47,15 @@ class VideoMae:
     is interpolated in space, time by time. A model of another size gets frames of its own size.
     """
 
-    def __init__(self, weights: VideoMaeWeights, *, name: str | None = None) -> None:
-        self._encoder = weights.encoder
-        self._mean_norm = weights.mean_norm
+    def __init__(self, weights: VideoMaeWeights, *, name: str | None = None, placement: Placement = CPU) -> None:
+        digest = weights_digest(weights.tensors())
+        self._placement = placement
+        self.device = placement.device
+        self._encoder = weights.encoder.to(placement.device)
+        self._mean_norm = None if weights.mean_norm is None else weights.mean_norm.to(placement.device)
         self._patch_size = weights.patch_size
-        self._mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1)
-        self._std = torch.tensor(IMAGENET_STD).view(3, 1, 1, 1)
+        self._mean = torch.tensor(IMAGENET_MEAN, device=placement.device).view(3, 1, 1, 1)
+        self._std = torch.tensor(IMAGENET_STD, device=placement.device).view(3, 1, 1, 1)
         takes_any_size = weights.image_size == 224 and all(size % weights.patch_size == 0 for size in _PAPER_SIZES)
         layer = "mean of the encoder's tokens"
         if weights.encoder.layernorm is not None:
@@ -71,8 +76,9 @@ class VideoMae:
                 "std": list(IMAGENET_STD),
                 "positions": "bicubic interpolation in space",
             },
-            weights_digest=weights_digest(weights.tensors()),
+            weights_digest=digest,
             licence=weights.licence,
+            precision=placement.precision,
             library_versions={library: importlib.metadata.version(library) for library in ("torch", "transformers")},
         )
 
@@ -81,16 +87,20 @@ class VideoMae:
         """Turn clips into vectors.
 
         Args:
-            clips: uint8 RGB frames, shape (B, T, H, W, 3), H = W, a multiple of the model's patch size.
+            clips: uint8 RGB frames, shape (B, T, H, W, 3), H = W, a multiple of the model's patch size, on ``device``.
 
         Returns:
-            float32, shape (B, D), on the CPU.
+            float32, shape (B, D), on ``device``.
 
         Raises:
             ValueError: clips of another dtype or shape.
         """
-        config = self._encoder.config
         self._check(clips)
+        with self._placement.autocast():
+            return self._mean_token(clips).float()
+
+    def _mean_token(self, clips: Tensor) -> Tensor:
+        config = self._encoder.config
         pixels = clips.permute(0, 4, 1, 2, 3).float() / 255  # (B, 3, T, H, W)
         patches = self._encoder.embeddings.patch_embeddings.projection((pixels - self._mean) / self._std)
         positions = resize_positions(

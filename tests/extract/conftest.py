@@ -7,6 +7,7 @@ def test_something(tmp_path, make_painted_video, read_number):
 """
 
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -246,5 +247,5 @@ def harmful(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module ``harmful_calls``, importable by name here and in processes that are started from here."""
     folder = str(Path(__file__).parent)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", folder)
+    monkeypatch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
     return importlib.import_module("harmful_calls")

@@ -1,0 +1,257 @@
+"""What the extraction job adds to its parts: overhead, scaling over workers, memory of the client and the scheduler.
+
+    python benchmarks/bench_job.py --json job.json
+
+Real Dask worker processes, real decoding processes, a real store on disk; where a case says stub, decoding and the
+backbone are replaced by functions that do nothing (``job_stubs.py``), so that only the job is measured.
+
+- ``overhead of a video``: wall time of a job with stubs, per video, against a limit of 2 ms.
+- ``two workers``: decoding that takes 30 ms of CPU for each video; one worker against two (the limit is 2).
+- ``sum of its parts``: real videos and the shipped backbone. Decoding, forward passes and writing measured one after
+  the other in this process and divided by the number of workers, against the whole job with as many workers.
+- ``memory``: resident memory of the process that holds client and scheduler, after a tenth of the videos and at the
+  end.
+
+The workers are started and warm before a case begins. A ratio above 1: ours is better than the peer or the limit.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from distributed import Client
+from job_stubs import FEATURE_DIM, load_stub, spinning_decode, stub_decode
+
+from scale_video.extract.backbones.registry import BackboneRequest, load_backbone
+from scale_video.extract.block_task import ExtractionTask, Target
+from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.cluster import dask_client
+from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
+from scale_video.extract.datasets.registry import list_dataset
+from scale_video.extract.decode import decode_clips
+from scale_video.extract.draw_plan import ProbedVideos, draw_view
+from scale_video.extract.forward_batches import ForwardBatches
+from scale_video.extract.job import JobProgress, run_extraction
+from scale_video.extract.probe import probe_video
+from scale_video.extract.views import AreaCrop, RandomView, View
+from scale_video.store.create import add_backbone, create_store
+from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.read import FeatureStore
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+from scale_video.store.video_table import VideoTable
+from scale_video.store.write import BlockWriter
+
+VIEW = "random"
+NUM_CLIPS = 16
+LIMIT_MS = 2.0
+DEMO_VIEW = RandomView(span_seconds=0.5, nominal_size=32, crop=AreaCrop())
+
+
+def make_store(
+    url: Path, *, videos: VideoTable, probes: list[VideoProbe], view: View, backbone: str, attributes: dict[str, Any]
+) -> FeatureStore:
+    """A planned store with the empty arrays of one backbone."""
+    plan = draw_view(view, ProbedVideos.of(videos.ids, probes))
+    create_store(url, videos=videos, probes=probes, plans=[plan], attributes={"dataset": "bench"})
+    add_backbone(url, view=VIEW, name=backbone, attributes=attributes, **_identity(backbone))
+    return FeatureStore.open(url)
+
+
+def _identity(backbone: str) -> dict[str, Any]:
+    if backbone == "motion3d":
+        spec = load_backbone(BackboneRequest("motion3d", None, "motion3d")).spec
+        return {"feature_dim": spec.feature_dim, "weights_digest": spec.weights_digest}
+    return {"feature_dim": FEATURE_DIM, "weights_digest": "0" * 64}
+
+
+def stub_store(url: Path, *, num_videos: int) -> FeatureStore:
+    """A store of videos that do not exist."""
+    ids = tuple(f"class_{video % 100:03d}/video_{video:08d}.mp4" for video in range(num_videos))
+    probe = VideoProbe(VideoStatus.OK, duration_seconds=10, frames_per_second=30, num_frames=300, height=240, width=320)
+    return make_store(
+        url,
+        videos=VideoTable(ids=ids, paths=ids, groups=ids),
+        probes=[probe] * num_videos,
+        view=RandomView(num_clips=NUM_CLIPS),
+        backbone="stub",
+        attributes={"num_frames": 1, "frame_size": 8, "batch_size": 64},
+    )
+
+
+def task_of(store: FeatureStore, **given: Any) -> ExtractionTask:
+    """The job on a store."""
+    backbone = store.backbones(VIEW)[0]
+    target = Target(VIEW, BackboneRequest(backbone, None, backbone), store.plan_digest(VIEW))
+    return ExtractionTask(store_url=store.location.url, data_root="/nowhere", targets=(target,), **given)
+
+
+@contextmanager
+def warm_client(num_workers: int, folder: Path) -> Iterator[Client]:
+    """A cluster whose workers have started their decoding processes."""
+    with dask_client(scheduler=None, num_workers=num_workers) as client:
+        store = stub_store(Path(tempfile.mkdtemp(dir=folder)) / "warm.zarr", num_videos=64 * num_workers)
+        run_extraction(client, task_of(store, decode=spinning_decode, load=load_stub))
+        yield client
+
+
+def bench_overhead(folder: Path, *, num_videos: int, repeats: int) -> Iterator[dict[str, Any]]:
+    """Wall time per video where nothing is decoded and nothing computed."""
+    for num_workers in (1, 2):
+        seconds = []
+        with warm_client(num_workers, folder) as client:
+            for repeat in range(repeats):
+                store = stub_store(folder / f"overhead-{num_workers}-{repeat}.zarr", num_videos=num_videos)
+                seconds.append(run_extraction(client, task_of(store, decode=stub_decode, load=load_stub)).seconds)
+        ours = 1000 * statistics.median(seconds) / num_videos
+        yield record(f"overhead of a video, stub, {num_workers} workers", ours, LIMIT_MS, "ms", smaller_is_better=True)
+
+
+def bench_workers(folder: Path, *, num_videos: int, repeats: int) -> Iterator[dict[str, Any]]:
+    """Two workers against one, bound by decoding; the two clusters take turns."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with warm_client(1, folder) as one, warm_client(2, folder) as two:
+        for repeat in range(repeats):
+            for num_workers, client in ((1, one), (2, two)):
+                store = stub_store(folder / f"workers-{num_workers}-{repeat}.zarr", num_videos=num_videos)
+                task = task_of(store, decode=spinning_decode, load=load_stub)
+                seconds[num_workers].append(run_extraction(client, task).seconds)
+    two_s, one_s = statistics.median(seconds[2]), statistics.median(seconds[1])
+    yield record("two workers against one, decode-bound stub", two_s, one_s, "s", smaller_is_better=True)
+
+
+def bench_parts(folder: Path, *, num_videos: int, repeats: int, num_workers: int = 2) -> Iterator[dict[str, Any]]:
+    """The whole job on rendered videos against its parts, one after the other."""
+    root = folder / "demo"
+    render_demo(root, DemoParameters(num_train=num_videos - 24, num_test=24), num_workers=num_workers)
+    videos = list_dataset("demo", root, split_lists=None)
+    probes = [probe_video(root / path) for path in videos.paths]
+    attributes = {"num_frames": 8, "frame_size": 32, "batch_size": 64}
+
+    def fresh(name: str) -> FeatureStore:
+        return make_store(
+            folder / name, videos=videos, probes=probes, view=DEMO_VIEW, backbone="motion3d", attributes=attributes
+        )
+
+    whole, parts = [], []
+    with warm_client(num_workers, folder) as client:
+        run_extraction(client, _real(task_of(fresh("parts-warm.zarr")), root))
+        for repeat in range(repeats):
+            task = _real(task_of(fresh(f"parts-{repeat}.zarr")), root)
+            whole.append(run_extraction(client, task).seconds)
+            parts.append(sum_of_parts(fresh(f"parts-alone-{repeat}.zarr"), root))
+    limit = statistics.median(parts) / num_workers
+    yield record(
+        f"whole job, {num_workers} workers, against the sum of its parts", statistics.median(whole), limit, "s",
+        smaller_is_better=True,
+    )  # fmt: skip
+
+
+def _real(task: ExtractionTask, root: Path) -> ExtractionTask:
+    return ExtractionTask(store_url=task.store_url, data_root=str(root), targets=task.targets)
+
+
+def sum_of_parts(store: FeatureStore, root: Path) -> float:
+    """Seconds that decoding, forward passes and writing take in one thread, without any job around them."""
+    backbone = load_backbone(BackboneRequest("motion3d", None, "motion3d"))
+    writer = BlockWriter(store.location.url, view=VIEW, backbone="motion3d")
+    plan, probes, seconds = store.plan(VIEW), store.probes(), 0.0
+    for index in range(store.num_blocks):
+        rows = store.block_rows(index)
+        begun = perf_counter()
+        num_videos = rows.stop - rows.start
+        batches = ForwardBatches(
+            backbone, batch_size=64, clip_shape=(8, 32, 32, 3), block_shape=(num_videos, NUM_CLIPS, 128)
+        )
+        statuses = []
+        for video, row in enumerate(range(rows.start, rows.stop)):
+            request = ClipRequest(plan.coordinates[row], plan.valid[row], num_frames=8, frame_size=32)
+            path = root / store.videos.paths[row]
+            clips = decode_clips(path, [request], duration_seconds=probes[row].duration_seconds).clips[0]
+            statuses.append(clips.status)
+            for clip in range(NUM_CLIPS):
+                batches.add(clips.frames[clip] if clips.valid[clip] else None, video=video, clip=clip)
+        batches.finish()
+        status = np.array(statuses, dtype=np.uint8)
+        writer.write(FeatureBlock(index, batches.features, batches.valid, status, ("",) * num_videos))
+        seconds += perf_counter() - begun
+    return seconds
+
+
+def bench_memory(folder: Path, *, num_videos: int) -> Iterator[dict[str, Any]]:
+    """Resident memory of client and scheduler, early and at the end of a long job."""
+    process = psutil.Process()
+    samples: list[tuple[int, int]] = []
+
+    def sample(progress: JobProgress) -> None:
+        samples.append((progress.num_videos, process.memory_info().rss))
+
+    with warm_client(2, folder) as client:
+        store = stub_store(folder / "memory.zarr", num_videos=num_videos)
+        job = run_extraction(client, task_of(store, decode=stub_decode, load=load_stub), progress=sample)
+    tenth = statistics.median(rss for done, rss in samples if num_videos / 10 <= done < num_videos / 5)
+    last = statistics.median(rss for done, rss in samples if done >= 0.9 * num_videos)
+    yield record(
+        f"memory of client and scheduler, {num_videos} videos", last / 2**20, tenth / 2**20, "MiB",
+        smaller_is_better=True,
+    )  # fmt: skip
+    yield record(
+        f"wall time of a video, {num_videos} videos, stub, 2 workers", 1000 * job.seconds / num_videos, LIMIT_MS, "ms",
+        smaller_is_better=True,
+    )  # fmt: skip
+
+
+def record(case: str, ours: float, peer: float, unit: str, *, smaller_is_better: bool) -> dict[str, Any]:
+    """One line of the table."""
+    ratio = peer / ours if smaller_is_better else ours / peer
+    return {"benchmark": "job", "case": case, "ours": ours, "peer": peer, "ratio": ratio, "unit": unit}
+
+
+def main() -> None:
+    """Run the cases and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the records to this file")
+    parser.add_argument("--videos", type=int, default=2000, help="videos of the cases with stubs")
+    parser.add_argument("--real-videos", type=int, default=240, help="rendered videos")
+    parser.add_argument("--planned-videos", type=int, default=20_000, help="videos of the case of memory")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    # Worker and decoding processes import the stubs by their name.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    records = []
+    print(f"{'case':64} {'ours':>10} {'peer':>10} {'ratio':>7}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        cases = (
+            bench_overhead(folder, num_videos=arguments.videos, repeats=arguments.repeats),
+            bench_workers(folder, num_videos=min(400, arguments.videos), repeats=arguments.repeats),
+            bench_parts(folder, num_videos=arguments.real_videos, repeats=arguments.repeats),
+            bench_memory(folder, num_videos=arguments.planned_videos),
+        )
+        for case in cases:
+            for line in case:
+                records.append(line)
+                ours, peer = (f"{line[key]:.2f} {line['unit']}" for key in ("ours", "peer"))
+                print(f"{line['case']:64} {ours:>10} {peer:>10} {line['ratio']:7.2f}", flush=True)
+    if arguments.json:
+        found = {name: version(name) for name in ("av", "dask", "distributed", "torch", "zarr")}
+        where = {"machine": platform.machine(), "cores": os.cpu_count(), "python": sys.version.split()[0]}
+        records = [{**line, "versions": found, **where} for line in records]
+        arguments.json.write_text(json.dumps(records, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Stand-ins for decoding and for a backbone, by which the job's own cost is measured; workers import them by name."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scale_video.extract.backbones.protocol import BackboneSpec
+from scale_video.extract.backbones.registry import BackboneRequest
+from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.decode import DecodedClips, DecodedVideo
+from scale_video.store.video_probe import VideoStatus
+
+FEATURE_DIM = 768
+SPIN_SECONDS = 0.03
+"""CPU time that ``spinning_decode`` takes for a video."""
+
+
+class StubBackbone:
+    """One frame of 8 × 8 pixels a clip in, its first value repeated out."""
+
+    def __init__(self, name: str) -> None:
+        self.device = torch.device("cpu")
+        self.spec = BackboneSpec(
+            name=name,
+            source="stub",
+            num_frames=1,
+            frame_size=8,
+            feature_dim=FEATURE_DIM,
+            layer="none",
+            preprocessing={},
+            weights_digest="0" * 64,
+            licence="Apache-2.0",
+        )
+
+    def embed(self, clips: Tensor) -> Tensor:
+        """Turn clips (B, 1, 8, 8, 3) into (B, D)."""
+        return clips[:, 0, 0, 0, :1].float().expand(len(clips), FEATURE_DIM)
+
+
+def load_stub(request: BackboneRequest) -> StubBackbone:
+    """``load_backbone``'s stand-in."""
+    return StubBackbone(request.name)
+
+
+def stub_decode(
+    path: Path,
+    requests: Sequence[ClipRequest],
+    *,
+    duration_seconds: float,
+    out: Sequence[NDArray[np.uint8]],
+) -> DecodedVideo:
+    """``decode_clips``' stand-in: clips of a grey that follows from the path, without a file."""
+    grey = sum(path.name.encode()) % 251
+    for frames in out:
+        frames[...] = grey
+    clips = tuple(
+        DecodedClips(frames, request.valid.copy(), VideoStatus.OK)
+        for request, frames in zip(requests, out, strict=True)
+    )
+    return DecodedVideo(clips=clips, decode_seconds=0.0, resize_seconds=0.0)
+
+
+def spinning_decode(
+    path: Path,
+    requests: Sequence[ClipRequest],
+    *,
+    duration_seconds: float,
+    out: Sequence[NDArray[np.uint8]],
+) -> DecodedVideo:
+    """``stub_decode`` that keeps a core busy for ``SPIN_SECONDS`` of CPU time, as a decoder would."""
+    begun = time.thread_time()
+    while time.thread_time() - begun < SPIN_SECONDS:
+        pass
+    return stub_decode(path, requests, duration_seconds=duration_seconds, out=out)

@@ -1,0 +1,61 @@
+"""Looking at every video of a data set, in parallel, before anything is planned."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from distributed import Client, KilledWorker
+
+from scale_video.extract.block_task import thread_decoders
+from scale_video.extract.bounded_map import bounded_map
+from scale_video.extract.clip_decoders import DecodeLimits
+from scale_video.extract.worker_paths import video_path, worker_path
+from scale_video.store.video_probe import VideoProbe
+
+PROBES_PER_TASK = 32
+
+Chunk = tuple[int, tuple[str, ...]]
+"""Position of the first path, and paths."""
+
+
+def probe_videos(
+    client: Client,
+    root: str,
+    paths: Sequence[str],
+    *,
+    limits: DecodeLimits | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[VideoProbe, ...]:
+    """Look at every file; one that crashes or hangs its decoder says so in its probe, and harms no other.
+
+    Args:
+        client: connected to workers that see the videos.
+        root: the data root, as the client sees it.
+        paths: relative to ``root``.
+        limits: time and memory for one file, and processes per worker.
+        progress: called with the number of files seen so far.
+
+    Raises:
+        ConnectionError: workers die again and again.
+    """
+    limits = limits or DecodeLimits()
+    starts = range(0, len(paths), PROBES_PER_TASK)
+    chunks = ((start, tuple(paths[start : start + PROBES_PER_TASK])) for start in starts)
+    probes: list[VideoProbe | None] = [None] * len(paths)
+    seen = 0
+    for (start, chunk), future in bounded_map(client, partial(_probe_chunk, root, limits), chunks):
+        try:
+            found = future.result()
+        except KilledWorker:
+            raise ConnectionError(
+                f"workers die again and again while they look at {chunk[0]!r} and its neighbours"
+            ) from None
+        probes[start : start + len(chunk)] = found
+        seen += len(chunk)
+        if progress is not None:
+            progress(seen)
+    return tuple(probe for probe in probes if probe is not None)
+
+
+def _probe_chunk(root: str, limits: DecodeLimits, chunk: Chunk) -> list[VideoProbe]:
+    here = worker_path(root)
+    return list(thread_decoders(limits).probe(video_path(here, path) for path in chunk[1]))

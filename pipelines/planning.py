@@ -1,0 +1,180 @@
+"""From what a user asks for to a store that is ready to be filled: videos listed, plans compared, groups created."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from scale_video.extract.backbones.protocol import BackboneSpec
+from scale_video.extract.datasets.edit_script import VARIANTS
+from scale_video.extract.datasets.registry import list_dataset
+from scale_video.extract.draw_plan import ProbedVideos, draw_view
+from scale_video.extract.views import View, view_parameters
+from scale_video.pipelines.preset import load_preset
+from scale_video.pipelines.rendering import render
+from scale_video.pipelines.requests import ExtractionRequest
+from scale_video.store.create import add_backbone, add_view
+from scale_video.store.digests import videos_digest
+from scale_video.store.errors import PlanMismatchError, StoreNotFoundError
+from scale_video.store.read import FeatureStore
+from scale_video.store.video_table import VideoTable
+
+logger = logging.getLogger(__name__)
+
+BATCH_PIXELS = 8 * 16 * 224 * 224
+MAX_BATCH_SIZE = 64
+GPU_BATCHES = 4
+"""A GPU's batch is as many times larger."""
+
+
+def views_of(request: ExtractionRequest) -> dict[str, View]:
+    """The views that are asked for, by name.
+
+    Raises:
+        ValueError: the preset has no such view.
+    """
+    preset = load_preset(request.preset, dataset=request.dataset, overrides=request.overrides)
+    unknown = sorted(set(request.views) - set(preset.views))
+    if unknown:
+        raise ValueError(f"no view {unknown[0]!r} in preset {preset.name!r}; it has: {', '.join(preset.views)}")
+    return {name: preset.views[name] for name in request.views or preset.views}
+
+
+def list_videos(request: ExtractionRequest) -> VideoTable:
+    """The videos of the data set; an embedded one is rendered first, if need be.
+
+    Raises:
+        ValueError: no folder is named, or it does not hold such a data set.
+    """
+    if request.data_root is None:
+        raise ValueError(f"data set {request.dataset!r} needs the folder of its videos; name it by --data (DATA=)")
+    if request.dataset in VARIANTS and not request.data_root.expanduser().exists():
+        render(request.dataset, request.data_root.expanduser(), num_workers=request.resolved_workers)
+    return list_dataset(request.dataset, request.data_root, split_lists=request.split_lists)
+
+
+def without_earlier(videos: VideoTable, request: ExtractionRequest, views: Mapping[str, View]) -> VideoTable | None:
+    """The videos that none of the earlier stores holds; None when they hold all.
+
+    Raises:
+        StoreError: an earlier store is not there, or its plan is another one.
+    """
+    held: set[str] = set()
+    for url in request.earlier_stores:
+        store = FeatureStore.open(url)
+        check_same_views(store, views)
+        held.update(store.ids)
+    rows = np.flatnonzero([video_id not in held for video_id in videos.ids])
+    if len(rows) < videos.num_videos:
+        logger.info("%d of %d videos are in the stores before", videos.num_videos - len(rows), videos.num_videos)
+    return videos.take(rows) if len(rows) else None
+
+
+def open_if_planned(url: str) -> FeatureStore | None:
+    """The store, or None when there is none yet."""
+    try:
+        return FeatureStore.open(url)
+    except StoreNotFoundError:
+        return None
+
+
+def check_same_plan(
+    store: FeatureStore, request: ExtractionRequest, videos: VideoTable | None, views: Mapping[str, View]
+) -> None:
+    """Refuse to mix plans: same data set, same videos, same parameters of every view.
+
+    Raises:
+        PlanMismatchError: what differs, and the way out.
+    """
+    url = store.location.url
+    dataset = store.attributes["dataset"]
+    if dataset != request.dataset:
+        raise PlanMismatchError(
+            f"store {url!r} holds data set {dataset!r}, not {request.dataset!r}; "
+            "choose another place by --store (STORE=)"
+        )
+    if videos is not None and videos_digest(videos) != store.attributes["videos_digest"]:
+        new, gone = set(videos.ids) - set(store.ids), set(store.ids) - set(videos.ids)
+        raise PlanMismatchError(
+            f"store {url!r} was planned for other videos, splits or labels: {len(new)} videos are new, "
+            f"{len(gone)} are gone{f' (such as {min(new | gone)!r})' if new | gone else ''}; a store does not grow: "
+            f"name a second one behind it for what is new, --store {url},{_second(url)} (STORE=), or another place"
+        )
+    check_same_views(store, views)
+
+
+def check_same_views(store: FeatureStore, views: Mapping[str, View]) -> None:
+    """Refuse views that were drawn otherwise.
+
+    Raises:
+        PlanMismatchError: which parameters differ.
+    """
+    for name in set(views) & set(store.views()):
+        stored, wanted = store.plan_parameters(name), view_parameters(views[name])
+        differing = sorted(key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key))
+        if differing:
+            raise PlanMismatchError(
+                f"view {name!r} of store {store.location.url!r} was drawn with other values of "
+                f"{', '.join(differing)}; choose another place by --store (STORE=)"
+            )
+
+
+def add_views(store: FeatureStore, views: Mapping[str, View]) -> None:
+    """Draw the views that the store lacks, from what the probe found when it was planned."""
+    absent = [view for name, view in views.items() if name not in store.views()]
+    if absent:
+        probed = ProbedVideos.of(store.ids, store.probes())
+        for view in absent:
+            add_view(store.location.url, draw_view(view, probed))
+
+
+def add_backbones(
+    store: FeatureStore, specs: Sequence[BackboneSpec], views: Mapping[str, View], *, device: str
+) -> None:
+    """Create the groups of backbones that the store lacks.
+
+    Raises:
+        PlanMismatchError: a backbone of the same name differs in its weights or in what is done with it.
+    """
+    for spec in specs:
+        described = asdict(spec)
+        for key in ("name", "feature_dim", "weights_digest"):
+            del described[key]
+        for name, view in views.items():
+            size = spec.frame_size or view.nominal_size
+            add_backbone(
+                store.location.url,
+                view=name,
+                name=spec.name,
+                feature_dim=spec.feature_dim,
+                weights_digest=spec.weights_digest,
+                attributes={
+                    **described,
+                    "frame_size": size,
+                    "batch_size": batch_size(spec.num_frames, size, device=device),
+                },
+            )
+
+
+def batch_size(num_frames: int, frame_size: int, *, device: str) -> int:
+    """Clips in a forward pass: 8 of 16 × 224 × 224 on a CPU, more of smaller ones, four times as many on a GPU.
+
+    >>> batch_size(16, 224, device="cpu"), batch_size(16, 224, device="cuda"), batch_size(8, 32, device="cpu")
+    (8, 32, 64)
+    """
+    pixels, largest = BATCH_PIXELS, MAX_BATCH_SIZE
+    if device == "cuda":
+        pixels, largest = GPU_BATCHES * pixels, GPU_BATCHES * largest
+    return max(1, min(largest, pixels // (num_frames * frame_size**2)))
+
+
+def absolute(path: Path | None) -> str:
+    """A folder as text, ``~`` expanded; empty when there is none."""
+    return str(path.expanduser().absolute()) if path is not None else ""
+
+
+def _second(url: str) -> str:
+    stem, dot, suffix = url.rpartition(".zarr")
+    return f"{stem}-2{dot}{suffix}" if dot else f"{url}-2"

@@ -1,0 +1,51 @@
+"""Where a worker finds what the client names, and what it refuses to look for."""
+
+from pathlib import Path
+
+import dask
+import pytest
+
+from scale_video.extract.worker_paths import CONFIG_KEY, video_path, worker_path
+
+
+def test_without_a_mapping_nothing_changes() -> None:
+    assert worker_path("/data/videos") == "/data/videos"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/data/k400/a", "/mnt/nas/k400/a"),
+        ("/data", "/mnt/nas"),
+        ("/data/ssd/x", "/scratch/x"),  # the longest folder counts
+        ("/database/x", "/database/x"),  # a folder, not a prefix of letters
+        ("s3://data/x", "s3://data/x"),
+    ],
+)
+def test_the_longest_configured_folder_is_replaced(path: str, expected: str) -> None:
+    with dask.config.set({CONFIG_KEY: {"/data": "/mnt/nas", "/data/ssd": "/scratch"}}):
+        assert worker_path(path) == expected
+
+
+def test_it_can_be_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASK_SCALE_VIDEO__PATHS", '{"/data": "/mnt/nas"}')
+    dask.config.refresh()
+    assert worker_path("/data/x") == "/mnt/nas/x"
+    monkeypatch.delenv("DASK_SCALE_VIDEO__PATHS")
+    dask.config.refresh()
+
+
+@pytest.mark.parametrize("value", ["/data=/mnt", {"/data": 3}])
+def test_a_mapping_that_is_none_is_refused(value: object) -> None:
+    with dask.config.set({CONFIG_KEY: value}), pytest.raises(ValueError, match="must map folders to folders"):
+        worker_path("/data")
+
+
+def test_a_video_lies_beneath_the_root() -> None:
+    assert video_path("/data", "a/b.mp4") == Path("/data/a/b.mp4")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x.mp4", "a/../../x.mp4"])
+def test_a_path_that_leads_out_of_the_root_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="leads out of the data root"):
+        video_path("/data", path)
