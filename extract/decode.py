@@ -90,9 +90,9 @@ def decode_clips(
     if not duration_seconds > 0:
         raise ValueError(f"duration_seconds ({duration_seconds:g}) must be positive; take it from the file's probe")
     arrays = [np.empty(request.shape, np.uint8) for request in requests] if out is None else out
-    wanted = [(array.shape, array.dtype) for array in arrays]
-    if wanted != [(request.shape, np.uint8) for request in requests]:
-        raise ValueError(f"out ({wanted}) must hold a uint8 array of each request's shape")
+    given = [(array.shape, str(array.dtype)) for array in arrays]
+    if given != [(request.shape, "uint8") for request in requests]:
+        raise ValueError(f"out ({given}) must hold a uint8 array of each request's shape")
     begun = perf_counter()
     fillings = [_Filling(*pair, duration_seconds=duration_seconds) for pair in zip(requests, arrays, strict=True)]
     try:

@@ -8,8 +8,9 @@ last frame.
 """
 
 from hashlib import blake2b
-from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from scale_video.extract.orientation import orientation_of
 from scale_video.extract.shown_frames import ShownFrames
@@ -89,13 +90,15 @@ def _probe_readable(path: Path, digest: int) -> VideoProbe:
 
 def _timing(packets: VideoPackets, frames: ShownFrames) -> tuple[int, float, bool]:
     """Number of frames, average rate and whether the rate varies, after all packets have been read."""
-    start = frames.start_ticks
     # Pictures before the first decodable one are not shown; of two at one time only one is seen.
-    times = [] if start is None else sorted({ticks for ticks in packets.times if ticks >= start})
-    if len(times) < 2:
-        return max(1, len(times) if times else packets.num_shown), frames.nominal_rate, False
-    rate = (len(times) - 1) / ((times[-1] - times[0]) * packets.seconds_per_tick)
-    intervals = [later - earlier for earlier, later in pairwise(times)]
-    spread_seconds = (max(intervals) - min(intervals)) * packets.seconds_per_tick
+    times = np.frombuffer(packets.times, np.int64) if packets.times else np.zeros(0, np.int64)
+    times.sort()  # in place: hours of video stay a few bytes a frame
+    times = times[:0] if frames.start_ticks is None else times[np.searchsorted(times, frames.start_ticks) :]
+    intervals = np.diff(times).view(np.uint64)  # also of times that lie further apart than an int64 can tell
+    intervals = intervals[intervals > 0]
+    if not len(intervals):
+        return max(1, min(1, len(times)) or packets.num_shown), frames.nominal_rate, False
+    rate = len(intervals) / ((int(times[-1]) - int(times[0])) * packets.seconds_per_tick)
+    spread_seconds = (int(intervals.max()) - int(intervals.min())) * packets.seconds_per_tick
     # A thousandth more, so that a spread of just these two stays on one side whatever the rounding.
-    return len(times), rate, spread_seconds > 1.001 * (packets.seconds_per_tick + JITTER_SECONDS)
+    return len(intervals) + 1, rate, spread_seconds > 1.001 * (packets.seconds_per_tick + JITTER_SECONDS)

@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from scale_video.extract.video_file import LIBAV_ERRORS, reason
+from scale_video.extract.video_file import LIBAV_ERRORS, reason, size_problem
 from scale_video.extract.video_packets import VideoPackets
 
 
@@ -87,7 +87,7 @@ class ShownFrames(Iterator[ShownFrame]):
         except MemoryError:
             raise
         except LIBAV_ERRORS as error:
-            self._distrust(ticks, f"a frame cannot be decoded: {reason(error)}")
+            self._distrust(ticks, size_problem(self._stream) or f"a frame cannot be decoded: {reason(error)}")
             return
         if packet is not None and packet.is_corrupt:
             self._distrust(ticks, "a frame is incomplete in the file")

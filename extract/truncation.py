@@ -13,8 +13,8 @@ from scale_video.store.video_probe import VideoStatus
 
 _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"sidx", b"styp"})
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-
-
+_MAX_BOXES = 1 << 18
+"""More are not counted: 18 hours in fragments of half a second."""
 _SLACK_BYTES = 8
 """Some writers of AVI count the eight bytes that tell the length as well."""
 
@@ -69,7 +69,9 @@ def _matroska_bytes(file: BinaryIO) -> int | None:
 def _mp4_bytes(file: BinaryIO, file_bytes: int) -> int | None:
     """End of the last top-level box; what follows the known boxes is padding that some cameras append."""
     end = 0
-    while end < file_bytes:
+    for _ in range(_MAX_BOXES):
+        if end >= file_bytes:
+            return end
         file.seek(end)
         header = file.read(16)
         if header[4:8] not in _MP4_BOXES:
@@ -80,4 +82,4 @@ def _mp4_bytes(file: BinaryIO, file_bytes: int) -> int | None:
         if size < 8:  # 0: to the end of the file
             return None
         end += size
-    return end
+    return None

@@ -4,6 +4,7 @@ Errors never hold the path (the store keeps it in a column of its own) nor anyth
 libav's own messages need no silencing: PyAV drops them unless a program asks for them.
 """
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,18 @@ from av.video.stream import VideoStream
 
 from scale_video.store.video_probe import VideoStatus
 
+MAX_FRAME_PIXELS = 1 << 27
+"""Larger frames are refused: 134 megapixels hold 16K video (15360 x 8640, 133 megapixels). A header of a few bytes can
+demand more memory than a machine has; a frame of this size takes 600 MB while it is decoded and converted."""
+
 LIBAV_ERRORS = (av.FFmpegError, ValueError, ArithmeticError)
 """What PyAV raises over bytes that make no sense: mostly its own errors, else a value that Python cannot hold.
 
 Its error for want of memory is both an FFmpegError and a MemoryError: catch the latter first and pass it on, for it
 says nothing of the file."""
+
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
+"""Formats of libav whose files only name others."""
 
 
 class VideoFileError(Exception):
@@ -71,20 +79,40 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         MemoryError: no memory left.
     """
     check_readable(path)
+    limits = {"max_pixels": str(MAX_FRAME_PIXELS)}  # libav looks before it allocates, also where a size changes midway
     try:
         # "file:" keeps a colon in a name from being read as a protocol.
-        container = av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except (FileNotFoundError, PermissionError) as error:
-        raise VideoFileError(VideoStatus.MISSING, f"cannot be read: {reason(error)}") from None
+        container = av.open(
+            f"file:{path}",
+            "r",
+            container_options={"protocol_whitelist": "file"},
+            options=limits,  # a look into the streams decodes frames where headers are silent
+            metadata_errors="replace",
+        )
     except MemoryError:
         raise
     except LIBAV_ERRORS as error:
+        if not os.access(path, os.R_OK):
+            raise VideoFileError(VideoStatus.MISSING, f"cannot be read: {reason(error)}") from None
         raise VideoFileError(VideoStatus.CORRUPT, f"cannot be opened as a video: {reason(error)}") from None
     with container:
+        if container.format.name in PLAYLISTS:  # it may lead to files outside the data root
+            raise VideoFileError(VideoStatus.CORRUPT, "is a playlist, not a video")
         stream = _first_video(container)
+        if problem := size_problem(stream):
+            raise VideoFileError(VideoStatus.CORRUPT, problem)
         stream.thread_count = 1
         stream.codec_context.thread_type = "NONE"
+        stream.codec_context.options = limits
         yield container, stream
+
+
+def size_problem(stream: VideoStream) -> str:
+    """Why frames of the stream's present size are refused, in one line; empty where they are not."""
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height <= MAX_FRAME_PIXELS:
+        return ""
+    return f"has frames of {width} x {height} pixels; at most {MAX_FRAME_PIXELS} pixels can be had"
 
 
 def reason(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from scale_video.extract import video_file
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedClips, decode_clips
 from scale_video.extract.probe import probe_video
@@ -168,6 +169,22 @@ def test_a_change_of_size_midway_is_cropped_by_fractions(
     path.write_bytes(first.read_bytes() + second.read_bytes())
     decoded = decode(path, clip(0, 29 / 30), duration_seconds=1.0, num_frames=30)
     assert [read_number(frame) for frame in decoded.frames[0]] == list(range(30))
+
+
+def test_frames_that_grow_beyond_all_bounds_midway_end_the_clips_there(
+    tmp_path: Path, make_painted_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_painted_video(tmp_path / "1.h264", num_frames=15)
+    second = make_painted_video(tmp_path / "2.h264", num_frames=15, height=256, width=256, first_number=15)
+    path = tmp_path / "both.h264"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    monkeypatch.setattr(video_file, "MAX_FRAME_PIXELS", 256 * 256 - 1)
+    decoded = decode(path, np.concatenate([clip(0, 10 / 30), clip(0.5, 0.9)]), duration_seconds=1.0)
+    assert decoded.status == VideoStatus.PARTIAL
+    assert decoded.valid.tolist() == [True, False]
+    assert decoded.error == (
+        "1 of 2 clips cannot be decoded: has frames of 256 x 256 pixels; at most 65535 pixels can be had"
+    )
 
 
 # Damage --------------------------------------------------------------------------------------------------------------

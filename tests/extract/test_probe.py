@@ -1,5 +1,8 @@
 import os
-from collections.abc import Callable
+import resource
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
@@ -9,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from scale_video.extract import video_file
 from scale_video.extract.probe import probe_video
 from scale_video.store.video_probe import VideoStatus
 
@@ -233,3 +237,80 @@ def test_the_digest_is_of_size_first_and_last_mebibyte(tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     assert probe_video(path).content_digest != int.from_bytes(expected.digest(), "little")
+
+
+# What a header can demand ---------------------------------------------------------------------------------------------
+
+
+def test_frames_larger_than_any_video_are_refused(
+    tmp_path: Path, make_painted_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_painted_video(tmp_path / "a.mp4", num_frames=2, height=256, width=256)
+    monkeypatch.setattr(video_file, "MAX_FRAME_PIXELS", 256 * 256 - 1)
+    probe = probe_video(path)
+    assert probe.status == VideoStatus.CORRUPT
+    assert probe.error == "has frames of 256 x 256 pixels; at most 65535 pixels can be had"
+    monkeypatch.setattr(video_file, "MAX_FRAME_PIXELS", 256 * 256)
+    assert probe_video(path).status == VideoStatus.OK
+
+
+def test_stills_of_900_megapixels_take_no_memory(tmp_path: Path) -> None:
+    """A PNG in an AVI: a kilobyte whose frame would be 2.7 GB; libav decodes it while it looks into the file."""
+    rows = zlib.compress(bytes(1 << 20))
+    size = (30_000).to_bytes(4, "big") * 2
+    chunks = [(b"IHDR", size + b"\x08\x02\x00\x00\x00"), (b"IDAT", rows), (b"IEND", b"")]
+    crcs = [zlib.crc32(name + body).to_bytes(4, "big") for name, body in chunks]
+    coded = b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(body).to_bytes(4, "big") + name + body + crc for (name, body), crc in zip(chunks, crcs, strict=True)
+    )
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=30)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "rgb24"
+        for index in range(3):
+            packet = av.Packet(coded)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 30), True
+            packet.pts = packet.dts = index
+            container.mux(packet)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    probe = probe_video(path)
+    assert probe.status == VideoStatus.CORRUPT
+    assert probe.error == (
+        "no frame can be decoded: a frame cannot be decoded: Invalid data found when processing input"
+    )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+def write_raw(path: Path, times: Iterable[int], *, time_base: Fraction = Fraction(1, 1000)) -> Path:
+    """A video of 2 x 2 pixels, a few bytes a frame."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=30)
+        stream.width = stream.height = 2
+        stream.pix_fmt = "rgb24"
+        for ticks in times:
+            packet = av.Packet(bytes(12))
+            packet.stream, packet.time_base, packet.is_keyframe = stream, time_base, True
+            packet.pts = packet.dts = ticks
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("ticks", [1 << 31, 1 << 40, 1 << 50])
+def test_absurd_times_are_just_numbers(tmp_path: Path, ticks: int) -> None:
+    probe = probe_video(write_raw(tmp_path / "a.nut", [0, 33, 66, ticks]))
+    assert probe.status == VideoStatus.OK
+    assert probe.num_frames == 4
+    assert probe.variable_frame_rate
+    assert probe.duration_seconds == pytest.approx(ticks / 1000 * 4 / 3)
+
+
+def test_memory_hardly_grows_with_the_length_of_a_video(tmp_path: Path) -> None:
+    num_frames = 200_000
+    path = write_raw(tmp_path / "a.nut", range(0, 40 * num_frames, 40))
+    tracemalloc.start()
+    probe = probe_video(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (probe.num_frames, probe.frames_per_second) == (num_frames, pytest.approx(25))
+    assert peak < 40 * num_frames

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
@@ -49,6 +50,16 @@ def test_an_mp4_with_a_64_bit_box_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes((16).to_bytes(4, "big") + b"ftypisom" + bytes(4) + b"\0\0\0\1mdat" + (1 << 33).to_bytes(8, "big"))
     assert bytes_cut_off(path) == 16 + (1 << 33) - 32
+
+
+def test_a_file_of_nothing_but_empty_boxes_does_not_take_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(((8).to_bytes(4, "big") + b"free") * (1 << 20))
+    begun = perf_counter()
+    assert bytes_cut_off(path) == 0
+    path.write_bytes(((8).to_bytes(4, "big") + b"free") * 1000 + (99).to_bytes(4, "big") + b"mdat")
+    assert bytes_cut_off(path) == 91
+    assert perf_counter() - begun < 5
 
 
 @pytest.mark.parametrize(
