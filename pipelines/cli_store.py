@@ -35,7 +35,9 @@ def info(store: str, as_json: bool) -> None:
     metavar="N",
     help="Also decode and embed N clips of each view and backbone again, and compare.",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the videos.  [demo: data/DATASET]")
+@click.option(
+    "--data", "data_root", type=click.Path(path_type=Path), help="Folder of the videos.  [demo: data/DATASET]"
+)
 @click.option(
     "--backbone",
     "backbones",
@@ -60,24 +62,19 @@ def verify(store: str, as_json: bool, num_clips: int | None, **given: Any) -> No
     themselves are checked: that they are those of these videos, clips and weights.
     """
     from scale_video.pipelines import show_store
-    from scale_video.pipelines.console import as_values, print_json
+    from scale_video.pipelines.console import as_values, note, print_json
     from scale_video.pipelines.inspection import run_verify
-    from scale_video.pipelines.recompute import RecomputeRequest, run_recompute
 
-    report = run_verify(store)
-    drift = None
+    recomputation = None
     if num_clips is not None:
-        drift = run_recompute(
-            RecomputeRequest(
-                store=store,
-                data_root=given["data"],
-                num_clips=num_clips,
-                seed=given["seed"],
-                tolerance=given["tolerance"],
-                backbones=given["backbones"],
-                device=given["device"],
-            )
-        )
+        from scale_video.pipelines.recompute import Recomputation, RecomputeRequest
+
+        recomputation = Recomputation(RecomputeRequest(store=store, num_clips=num_clips, **given))
+    report, drift = run_verify(store), None
+    if recomputation is not None and report.damaged:
+        note("nothing was recomputed: the store is damaged")
+    elif recomputation is not None:
+        drift = recomputation.run()
     if as_json:
         print_json({**as_values(report), "recomputed": drift})
     else:

@@ -210,4 +210,5 @@ def _decode(store: FeatureStore, query: ClipQuery, row: int, request: ClipReques
         clips = next(decoders.decode([order])).clips[0]
         if not clips.valid[0]:
             raise ValueError(f"{str(order.path)!r} cannot be shown: {clips.status.name.lower()}, {clips.error}")
-        return clips.frames[0].copy()  # the decoders' memory ends with them
+        frames: NDArray[np.uint8] = clips.frames[0].copy()  # the decoders' memory ends with them
+        return frames

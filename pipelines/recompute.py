@@ -121,32 +121,47 @@ class _Sample:
     features: NDArray[np.float16]
 
 
-def run_recompute(request: RecomputeRequest) -> DriftReport:
-    """Decode, embed and compare.
+class Recomputation:
+    """A comparison that is ready to run: the folder is there, and the weights are the right ones."""
 
-    Raises:
-        StoreError: the store cannot be read, or the weights are others than those it records.
-        ValueError: no folder of videos, or weights that cannot be had.
-    """
-    targets = [
-        _Target(store, view, name, root=resolve_data_root(store, request.data_root))
-        for store in (FeatureStore.open(url) for url in request.store.split(","))
-        for view in store.views()
-        for name in store.backbones(view)
-    ]
-    backbones: dict[tuple[str, str], Backbone] = {}
-    for target in targets:  # all of them before the first clip is decoded
-        key = target.name, target.attributes["weights_digest"]
-        backbones[key] = target.backbone = backbones.get(key) or _load(target, request)
-        target.check_backbone()
-    total = len(targets) * request.num_clips
-    with closing(ClipDecoders(DecodeLimits())) as decoders, ticking("recomputing clips", total) as ticker:
-        for number, target in enumerate(targets):
-            generator = np.random.default_rng([request.seed, number])
-            for sample in _draw(target.store, target.view, target.name, request.num_clips, generator=generator):
-                target.compare(sample, decoders)
-                ticker.update(number * request.num_clips + target.num_drawn)
-    return DriftReport(request.tolerance, tuple(target.report(request.tolerance) for target in targets))
+    def __init__(self, request: RecomputeRequest) -> None:
+        """Open the stores and load the backbones.
+
+        Raises:
+            StoreError: a store cannot be read, or the weights are others than those it records.
+            ValueError: no folder of videos, or weights that cannot be had.
+        """
+        self._request = request
+        self._targets = [
+            _Target(store, view, name, root=resolve_data_root(store, request.data_root))
+            for store in (FeatureStore.open(url) for url in request.store.split(","))
+            for view in store.views()
+            for name in store.backbones(view)
+        ]
+        backbones: dict[tuple[str, str], Backbone] = {}
+        for target in self._targets:
+            key = target.name, str(target.attributes["weights_digest"])
+            if key not in backbones:
+                backbones[key] = _load(target, request)
+            target.backbone = backbones[key]
+            target.check_backbone()
+
+    def run(self) -> DriftReport:
+        """Decode, embed and compare.
+
+        Raises:
+            StoreError: a block cannot be read.
+        """
+        request, num_done = self._request, 0
+        total = len(self._targets) * request.num_clips
+        with closing(ClipDecoders(DecodeLimits())) as decoders, ticking("recomputing clips", total) as ticker:
+            for number, target in enumerate(self._targets):
+                generator = np.random.default_rng([request.seed, number])
+                for sample in _draw(target.store, target.view, target.name, request.num_clips, generator=generator):
+                    target.compare(sample, decoders)
+                    num_done += len(sample.clips)
+                    ticker.update(num_done)
+        return DriftReport(request.tolerance, tuple(target.report(request.tolerance) for target in self._targets))
 
 
 class _Target:
@@ -159,7 +174,6 @@ class _Target:
         self.view = view
         self.name = name
         self.attributes = store.backbone_attributes(view, name)
-        self.num_drawn = 0
         self._root = root
         self._frames = int(self.attributes["num_frames"]), int(self.attributes["frame_size"])
         self._coordinates = store.plan_arrays(view)["coordinates"]
@@ -193,7 +207,6 @@ class _Target:
 
     def compare(self, sample: _Sample, decoders: ClipDecoders) -> None:
         """Decode and embed the clips of a sample, and note their distances."""
-        self.num_drawn += len(sample.clips)
         rows = slice(sample.row, sample.row + 1)
         name, probe = str(self.store.column("path", rows)[0]), self.store.probes(rows)[0]
         path = video_path(str(self._root), name)
