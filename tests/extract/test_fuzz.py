@@ -1,0 +1,284 @@
+"""Hundreds of damaged files through the decoding processes: each ends with a status, in time, in bounded memory.
+
+SCALE_VIDEO_TORTURE=minutes goes on with other damages for so long (``make torture``).
+"""
+
+import importlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
+from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.decode import DecodedVideo
+from scale_video.extract.draw_plan import ProbedVideos, draw_view
+from scale_video.extract.views import GridView, RandomView
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+
+NUM_FILES = 360
+CHUNK = 20
+TORTURE_SECONDS = 60 * float(os.environ.get("SCALE_VIDEO_TORTURE", "0"))
+LIMITS = DecodeLimits(1, timeout_seconds=20, memory_bytes=1 << 30)
+MAX_SECONDS = 2 * LIMITS.timeout_seconds + 20
+"""A harmed video is tried twice, each time by a process that may have to start."""
+IDLE_BYTES = 400 << 20
+"""What a decoding process holds with its libraries loaded."""
+SMALL_BYTES = 200 << 20
+"""What a small file may cost on top, however damaged it is."""
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """An original, and what becomes of it when it is alone."""
+
+    content: bytes
+    probe: VideoProbe
+    requests: tuple[ClipRequest, ...]
+    decoded: DecodedVideo
+
+
+@pytest.fixture(scope="module")
+def modules() -> Iterator[tuple[ModuleType, ModuleType]]:
+    """``damaged_files`` and ``frame_bombs``; a test folder is no package to import them from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield importlib.import_module("damaged_files"), importlib.import_module("frame_bombs")
+
+
+@pytest.fixture(scope="module")
+def originals(
+    modules: tuple[ModuleType, ModuleType],
+    make_painted_video: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, bytes]:
+    contents: dict[str, bytes] = modules[0].make_originals(tmp_path_factory.mktemp("originals"), make_painted_video)
+    return contents
+
+
+@pytest.fixture
+def decoders() -> Iterator[ClipDecoders]:
+    decoders = ClipDecoders(LIMITS)
+    yield decoders
+    decoders.close()
+
+
+def requests_of(name: str, probe: VideoProbe) -> tuple[ClipRequest, ...]:
+    """Random clips, and a grid's, as the job would want them."""
+    probed = ProbedVideos.of([name], [probe])
+    views = RandomView(num_clips=3, span_seconds=0.5), GridView(num_times=4, num_places=1, span_seconds=0.3)
+    plans = [draw_view(view, probed) for view in views]
+    return tuple(ClipRequest(plan.coordinates[0], plan.valid[0], num_frames=8, frame_size=32) for plan in plans)
+
+
+def alone(folder: Path, originals: dict[str, bytes]) -> dict[str, Healthy]:
+    """What becomes of the originals in processes that meet nothing else."""
+    decoders, healthy = ClipDecoders(LIMITS), {}
+    for name, content in originals.items():
+        path = folder / name
+        path.write_bytes(content)
+        (probe,) = decoders.probe([path])
+        requests = requests_of(name, probe)
+        (decoded,) = decoders.decode([VideoOrder(path, probe.duration_seconds, requests)])
+        assert {clips.status for clips in decoded.clips} <= {VideoStatus.OK, VideoStatus.PADDED}
+        healthy[name] = Healthy(content, probe, requests, copied(decoded))
+    decoders.close()
+    return healthy
+
+
+def copied(video: DecodedVideo) -> DecodedVideo:
+    """Out of the memory that the next video takes."""
+    clips = tuple(type(c)(c.frames.copy(), c.valid, c.status, c.error) for c in video.clips)
+    return DecodedVideo(clips, video.decode_seconds, video.resize_seconds)
+
+
+def in_time(outcomes: Iterator[Any]) -> Iterator[Any]:
+    """Pass outcomes on, each of which must come within its limit."""
+    begun = time.monotonic()
+    for outcome in outcomes:
+        assert time.monotonic() - begun < MAX_SECONDS
+        yield outcome
+        begun = time.monotonic()
+
+
+def peak_bytes() -> int:
+    """The greatest resident memory that any decoding process of ours ever had."""
+    peaks = [0]
+    for child in psutil.Process().children():
+        lines = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+        peaks += [int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")]
+    return max(peaks)
+
+
+def check_probe(path: Path, probe: VideoProbe) -> None:
+    assert isinstance(probe.status, VideoStatus)
+    if probe.status != VideoStatus.OK:
+        check_error(path, probe.error)
+
+
+def check_decoded(path: Path, video: DecodedVideo) -> None:
+    for clips in video.clips:
+        assert clips.status not in (VideoStatus.PENDING, VideoStatus.NOT_PLANNED)
+        assert clips.valid.any() == clips.status.has_features
+        assert not clips.frames[~clips.valid].any()
+        if clips.status in (VideoStatus.OK, VideoStatus.PADDED):
+            assert clips.valid.all()
+            assert clips.error == ""
+        else:
+            check_error(path, clips.error)
+
+
+def check_error(path: Path, error: str) -> None:
+    """One line of use to a reader, the same on every machine."""
+    assert error
+    assert error.isprintable()
+    assert str(path.parent) not in error
+    assert path.name not in error
+
+
+def same_clips(first: DecodedVideo, second: DecodedVideo) -> bool:
+    return all(
+        (one.status, one.error, one.valid.tobytes(), one.frames.tobytes())
+        == (two.status, two.error, two.valid.tobytes(), two.frames.tobytes())
+        for one, two in zip(first.clips, second.clips, strict=True)
+    )
+
+
+def check_valid_clips_are_right(damaged: DecodedVideo, whole: DecodedVideo) -> None:
+    """Of a file that was cut, what is called valid is what the whole file shows."""
+    for clips, expected in zip(damaged.clips, whole.clips, strict=True):
+        assert np.array_equal(clips.frames[clips.valid], expected.frames[clips.valid])
+
+
+class Fuzzing:
+    """One run over damaged files."""
+
+    def __init__(self, decoders: ClipDecoders, folder: Path, healthy: dict[str, Healthy]) -> None:
+        self.decoders, self.folder, self.healthy = decoders, folder, healthy
+        self.statuses: Counter[str] = Counter()
+        self.harmed: list[str] = []
+
+    def chunk(self, files: Sequence[Any]) -> None:
+        """Probe and decode files, a healthy one among them."""
+        stranger = list(self.healthy)[len(self.statuses) % len(self.healthy)]
+        paths = [self.folder / f"damaged {number}.{file.name.rpartition('.')[2]}" for number, file in enumerate(files)]
+        for path, file in zip(paths, files, strict=True):
+            path.write_bytes(file.content)
+        (self.folder / stranger).write_bytes(self.healthy[stranger].content)
+        paths.insert(len(paths) // 2, self.folder / stranger)
+        names = [file.name for file in files]
+        names.insert(len(files) // 2, stranger)
+
+        probes = list(in_time(self.decoders.probe(paths)))
+        orders, checks = [], []
+        for path, name, probe in zip(paths, names, probes, strict=True):
+            check_probe(path, probe)
+            self._count(name, probe.status, probe.error)
+            if probe.status == VideoStatus.OK:  # planned as it is
+                orders.append(VideoOrder(path, probe.duration_seconds, requests_of(name, probe)))
+                checks.append((name, None))
+        for path, file in zip([p for p in paths if p.name != stranger], files, strict=True):
+            whole = self.healthy[file.original]  # planned while it was whole
+            orders.append(VideoOrder(path, whole.probe.duration_seconds, whole.requests))
+            checks.append((file.name, file))
+        for order, (name, file), video in zip(orders, checks, in_time(self.decoders.decode(orders)), strict=True):
+            check_decoded(order.path, video)
+            for clips in video.clips[:1]:
+                self._count(name, clips.status, clips.error)
+            if name == stranger:
+                assert same_clips(video, self.healthy[name].decoded)
+            elif file is not None and file.is_cut:
+                check_valid_clips_are_right(video, self.healthy[file.original].decoded)
+        assert probes[names.index(stranger)] == self.healthy[stranger].probe
+        assert peak_bytes() < IDLE_BYTES + SMALL_BYTES
+
+    def _count(self, name: str, status: VideoStatus, error: str) -> None:
+        self.statuses[status.name.lower()] += 1
+        if status in (VideoStatus.CRASHED, VideoStatus.TIMEOUT):
+            self.harmed.append(f"{name}: {error}")
+
+
+@pytest.mark.slow
+def test_every_damaged_file_ends_with_a_status_and_harms_no_other(
+    modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], decoders: ClipDecoders, tmp_path: Path
+) -> None:
+    fuzzing = Fuzzing(decoders, tmp_path, alone(tmp_path, originals))
+    deadline = time.monotonic() + TORTURE_SECONDS
+    start = 0
+    while start < NUM_FILES or time.monotonic() < deadline:
+        fuzzing.chunk(
+            [modules[0].damaged_file(originals, seed=0, index=index) for index in range(start, start + CHUNK)]
+        )
+        start += CHUNK
+    print(f"{start} damaged files, probed and decoded twice: {dict(fuzzing.statuses)}; harmed: {fuzzing.harmed}")
+    # A list of a billion entries may be believed and take all memory that there is; nothing else may happen.
+    assert all("more memory" in harm for harm in fuzzing.harmed)
+    assert len(fuzzing.harmed) < 0.01 * sum(fuzzing.statuses.values())
+
+
+@pytest.mark.slow
+def test_bombs_of_frames_are_refused_before_they_take_memory(
+    modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], decoders: ClipDecoders, tmp_path: Path
+) -> None:
+    (healthy,) = alone(tmp_path, {"h264.mp4": originals["h264.mp4"]}).values()
+    for name, content in modules[1].frame_bombs(originals):
+        path = tmp_path / f"bomb.{name.rpartition('.')[2]}"
+        path.write_bytes(content)
+        (probe,) = in_time(decoders.probe([path]))
+        check_probe(path, probe)
+        assert probe.status == (VideoStatus.OK if "grows" in name else VideoStatus.CORRUPT), name
+        orders = [VideoOrder(path, healthy.probe.duration_seconds, healthy.requests)]  # it was another file once
+        if probe.status == VideoStatus.OK:
+            orders.append(VideoOrder(path, probe.duration_seconds, requests_of(name, probe)))
+        for video in in_time(decoders.decode(orders)):
+            check_decoded(path, video)
+            assert not any(clips.status in (VideoStatus.CRASHED, VideoStatus.TIMEOUT) for clips in video.clips), name
+        assert peak_bytes() < IDLE_BYTES + SMALL_BYTES, name
+
+
+@pytest.mark.slow
+def test_a_bomb_of_time_is_given_up_and_the_next_video_is_had(
+    modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], tmp_path: Path
+) -> None:
+    (healthy,) = alone(tmp_path, {"h264.mp4": originals["h264.mp4"]}).values()
+    bomb = tmp_path / "bomb.h264"
+    bomb.write_bytes(modules[1].time_bomb())
+    decoders = ClipDecoders(DecodeLimits(1, timeout_seconds=3, memory_bytes=1 << 30))
+    probes = list(decoders.probe([bomb, tmp_path / "h264.mp4"]))
+    assert [probe.status for probe in probes] == [VideoStatus.OK, VideoStatus.OK]
+    orders = [
+        VideoOrder(bomb, probes[0].duration_seconds, requests_of("bomb", probes[0])),
+        VideoOrder(tmp_path / "h264.mp4", healthy.probe.duration_seconds, healthy.requests),
+    ]
+    videos = decoders.decode(orders)
+    for clips in next(videos).clips:
+        assert (clips.status, clips.error) == (VideoStatus.TIMEOUT, "decoding took more than 3 s")
+        assert not clips.valid.any()
+    assert same_clips(next(videos), healthy.decoded)
+    decoders.close()
+
+
+def test_files_that_are_no_videos(
+    modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], decoders: ClipDecoders, tmp_path: Path
+) -> None:
+    neighbours = {name: originals[name] for name in ("h264.mp4", "h264.ts")}
+    healthy = alone(tmp_path, neighbours)["h264.mp4"]
+    foreign: dict[str, bytes] = modules[0].FOREIGN
+    paths = [tmp_path / name for name in foreign]
+    for path, content in zip(paths, foreign.values(), strict=True):
+        path.write_bytes(content)
+    for path, probe in zip(paths, decoders.probe(paths), strict=True):
+        check_probe(path, probe)
+        assert probe.status in (VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM), f"{path.name}: {probe}"
+    orders = [VideoOrder(path, healthy.probe.duration_seconds, healthy.requests) for path in paths]
+    for path, video in zip(paths, decoders.decode(orders), strict=True):
+        check_decoded(path, video)
+        assert not any(clips.valid.any() for clips in video.clips)
