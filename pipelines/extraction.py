@@ -24,6 +24,7 @@ from scale_video.pipelines.planning import (
     check_same_plan,
     list_videos,
     open_if_planned,
+    recorded_precision,
     views_of,
     without_earlier,
 )
@@ -67,7 +68,7 @@ def run_plan(request: ExtractionRequest) -> PlanReport:
     videos = without_earlier(list_videos(request), request, views)
     if videos is None:
         raise ValueError("the stores before the last hold all of these videos already; there is nothing to plan")
-    backbones = _backbones(request)
+    backbones = _backbones(request, None)
     with (
         StoreLock.acquire(request.target_store, purpose="plan", break_lock=request.break_lock),
         _client(request, device=backbones[0].device) as (client, limits),
@@ -84,12 +85,12 @@ def run_extract(request: ExtractionRequest) -> ExtractionResult:
         ConnectionError: no Dask scheduler, or no longer.
     """
     retry = request.retried()
-    backbones = _backbones(request)
+    url = request.target_store
+    store = open_if_planned(url)
+    backbones = _backbones(request, store)
     device = backbones[0].device
     specs = [load_backbone(backbone).spec for backbone in backbones]
     views = views_of(request)
-    url = request.target_store
-    store = open_if_planned(url)
     videos = None
     if store is None or request.data_root is not None:
         videos = without_earlier(list_videos(request), request, views)
@@ -177,10 +178,9 @@ def _client(request: ExtractionRequest, *, device: str) -> "Iterator[tuple[Clien
         yield client, limits
 
 
-def _backbones(request: ExtractionRequest) -> list[BackboneRequest]:
+def _backbones(request: ExtractionRequest, store: FeatureStore | None) -> list[BackboneRequest]:
     """The backbones asked for, and where they are to run."""
-    device, precision = choose(request.device, request.precision)
-    backbones = [replace(parse_backbone(text), device=device, precision=precision) for text in request.backbones]
+    backbones = [_placed(parse_backbone(text), request, store) for text in request.backbones]
     if len({backbone.name for backbone in backbones}) < len(backbones):
         raise ValueError(f"two of the backbones {', '.join(request.backbones)} have one name; give one another @NAME")
     return backbones
@@ -208,6 +208,14 @@ def _plan(
             limits=limits,
             progress=ticker.update,
         )
+
+
+def _placed(backbone: BackboneRequest, request: ExtractionRequest, store: FeatureStore | None) -> BackboneRequest:
+    """The backbone with its device, and the precision in which it was begun unless another one is asked for."""
+    device, precision = choose(request.device, request.precision)
+    if request.precision == "auto":
+        precision = recorded_precision(store, backbone.name) or precision
+    return replace(backbone, device=device, precision=precision)
 
 
 def _targets(

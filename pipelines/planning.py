@@ -96,12 +96,7 @@ def check_same_plan(
             "choose another place by --store (STORE=)"
         )
     if videos is not None and videos_digest(videos) != store.attributes["videos_digest"]:
-        new, gone = set(videos.ids) - set(store.ids), set(store.ids) - set(videos.ids)
-        raise PlanMismatchError(
-            f"store {url!r} was planned for other videos, splits or labels: {len(new)} videos are new, "
-            f"{len(gone)} are gone{f' (such as {min(new | gone)!r})' if new | gone else ''}; a store does not grow: "
-            f"name a second one behind it for what is new, --store {url},{_second(url)} (STORE=), or another place"
-        )
+        raise PlanMismatchError(f"store {url!r} was planned for other videos: {_difference(store, videos)}")
     check_same_views(store, views)
 
 
@@ -130,10 +125,20 @@ def add_views(store: FeatureStore, views: Mapping[str, View]) -> None:
             add_view(store.location.url, draw_view(view, probed))
 
 
+def recorded_precision(store: FeatureStore | None, name: str) -> str | None:
+    """The number format in which features of a backbone were computed before; None when there are none."""
+    for view in store.views() if store is not None else ():
+        if store is not None and name in store.backbones(view):
+            return str(store.backbone_attributes(view, name)["precision"])
+    return None
+
+
 def add_backbones(
     store: FeatureStore, specs: Sequence[BackboneSpec], views: Mapping[str, View], *, device: str
 ) -> None:
     """Create the groups of backbones that the store lacks.
+
+    A job may go on with another release of a library, which is said, and on another device: the size of a batch stays.
 
     Raises:
         PlanMismatchError: a backbone of the same name differs in its weights or in what is done with it.
@@ -144,17 +149,26 @@ def add_backbones(
             del described[key]
         for name, view in views.items():
             size = spec.frame_size or view.nominal_size
+            batch = batch_size(spec.num_frames, size, device=device)
+            if spec.name in store.backbones(name):
+                recorded = store.backbone_attributes(name, spec.name)
+                batch = recorded.get("batch_size", batch)
+                if recorded.get("library_versions") != described["library_versions"]:
+                    logger.warning(
+                        "features %s/%s were begun with %s, and go on with %s",
+                        name,
+                        spec.name,
+                        recorded.get("library_versions"),
+                        described["library_versions"],
+                    )
+                    described["library_versions"] = recorded.get("library_versions")
             add_backbone(
                 store.location.url,
                 view=name,
                 name=spec.name,
                 feature_dim=spec.feature_dim,
                 weights_digest=spec.weights_digest,
-                attributes={
-                    **described,
-                    "frame_size": size,
-                    "batch_size": batch_size(spec.num_frames, size, device=device),
-                },
+                attributes={**described, "frame_size": size, "batch_size": batch},
             )
 
 
@@ -173,6 +187,28 @@ def batch_size(num_frames: int, frame_size: int, *, device: str) -> int:
 def absolute(path: Path | None) -> str:
     """A folder as text, ``~`` expanded; empty when there is none."""
     return str(path.expanduser().absolute()) if path is not None else ""
+
+
+def _difference(store: FeatureStore, videos: VideoTable) -> str:
+    """What distinguishes the videos that are there from those that were planned, and the way out."""
+    new, gone = set(videos.ids) - set(store.ids), set(store.ids) - set(videos.ids)
+    elsewhere = "or choose another place by --store (STORE=)"
+    if gone:
+        return f"{len(new)} are new and {len(gone)} are gone, such as {min(gone)!r}; bring them back, {elsewhere}"
+    if new:
+        url = store.location.url
+        return (
+            f"{len(new)} are new, such as {min(new)!r}; a store does not grow: name a second one behind it for them, "
+            f"--store {url},{_second(url)} (STORE=), {elsewhere}"
+        )
+    planned = store.videos
+    if videos.ids == planned.ids and videos.paths != planned.paths:
+        row = next(row for row, path in enumerate(videos.paths) if path != planned.paths[row])
+        return (
+            f"they lie elsewhere beneath the folder, {videos.paths[row]!r} instead of {planned.paths[row]!r}; name the "
+            "folder that it was planned with, by --data (DATA=)"
+        )
+    return f"their labels, groups or splits differ (class folders, split lists); {elsewhere}"
 
 
 def _second(url: str) -> str:

@@ -1,20 +1,17 @@
 """Which backbone a user means by ``family[:source][@name]``, and loading it."""
 
 import difflib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.protocol import Backbone
+from scale_video.store.names import check_name
+from scale_video.store.schema import RESERVED_IN_VIEW
 
 FAMILIES: Final = ("motion3d", "videomae")
 """Families that ``load_backbone`` knows."""
-
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_RESERVED: Final = frozenset({"coordinate", "coordinates", "valid"})
-"""Arrays of a view's group in the store, beside which a backbone's group must find its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +57,10 @@ def parse_backbone(text: str) -> BackboneRequest:
     if source and (folder := Path(source).expanduser()).is_dir():
         source = str(folder.resolve())  # workers may run in another folder
     name = (name if at else Path(source or family).name).lower()
-    if not _NAME.fullmatch(name) or name in _RESERVED:
-        raise ValueError(
-            f"{name!r} cannot name a backbone (letters, digits, '.', '_' and '-', the first a letter or digit; not "
-            f"{', '.join(sorted(_RESERVED))}); give another name with {rest}@NAME"
-        )
+    try:
+        check_name(name, what="backbone", reserved=RESERVED_IN_VIEW)
+    except ValueError as error:
+        raise ValueError(f"{error}; give another name with {rest}@NAME") from None
     return BackboneRequest(family=family, source=source or None, name=name)
 
 
