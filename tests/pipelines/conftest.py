@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from transformers import VideoMAEConfig, VideoMAEModel
 
 from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
 from scale_video.pipelines.cli import main
@@ -98,3 +99,14 @@ def small_training() -> tuple[str, ...]:
 def make_video() -> Callable[..., None]:
     """``write_video``."""
     return write_video
+
+
+@pytest.fixture
+def tiny_videomae(tmp_path: Path) -> Path:
+    """A randomly initialised VideoMAE of two layers, as a local folder."""
+    config = VideoMAEConfig(
+        image_size=32, patch_size=16, num_frames=16, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=48,
+    )  # fmt: skip
+    VideoMAEModel(config).save_pretrained(tmp_path / "tiny-videomae")
+    return tmp_path / "tiny-videomae"

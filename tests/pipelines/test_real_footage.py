@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from transformers import VideoMAEConfig, VideoMAEModel
 
 from scale_video.store.read import FeatureStore
 from scale_video.store.verify import verify_store
@@ -28,17 +27,6 @@ def footage(tmp_path: Path) -> Path:
     data = (folder / "bigbuckbunny.mp4").read_bytes()
     (folder / "damaged.mp4").write_bytes(data[: len(data) // 3])
     return folder
-
-
-@pytest.fixture
-def tiny_videomae(tmp_path: Path) -> Path:
-    """A randomly initialised VideoMAE of two layers, as a local folder."""
-    config = VideoMAEConfig(
-        image_size=32, patch_size=16, num_frames=16, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=48,
-    )  # fmt: skip
-    VideoMAEModel(config).save_pretrained(tmp_path / "tiny-videomae")
-    return tmp_path / "tiny-videomae"
 
 
 def test_plan_extract_pretrain_verify(
