@@ -129,6 +129,7 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
         ValueError: the backbone gave features that float16 cannot hold.
     """
     torch.set_num_threads(1)
+    _choose_gpu(worker_name())
     started = perf_counter()
     store = _open_store(task)
     rows = store.block_rows(work.index)
@@ -245,6 +246,20 @@ class _TargetBlock:
         return FeatureBlock(
             index=self._index, features=features, valid=valid, status=self._status, error=tuple(self._errors)
         )
+
+
+def worker_name() -> object:
+    """The name of the worker that this runs on: a number in a local cluster; None without a cluster."""
+    try:
+        return get_worker().name
+    except ValueError:
+        return None
+
+
+def _choose_gpu(name: object) -> None:
+    """Spread the numbered workers of a local cluster over the GPUs of the machine; others see to it themselves."""
+    if isinstance(name, int) and (num_gpus := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(name % num_gpus)
 
 
 class _Announcer:
