@@ -1,5 +1,5 @@
 # scale-video: every target sets up what it needs. Variables: DATASET DATA STORE BACKBONE VIEWS PRESET SPLIT SEEDS
-# WORKERS SCHEDULER, and ARGS for any other option of the command behind a target (make help).
+# WORKERS SCHEDULER RETRY, and ARGS for any other option of the command behind a target (make help).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,12 +17,13 @@ EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,stor
 	$(call given,backbone,$(BACKBONE)) $(call given,views,$(VIEWS)) $(call given,preset,$(PRESET)) \
 	$(call given,split-lists,$(SPLIT_LISTS)) $(call given,workers,$(WORKERS)) \
 	$(call given,scheduler,$(SCHEDULER)) $(ARGS)
+MINUTES ?= 20
 
-.PHONY: help setup demo plan extract pretrain knn linear nonlinear verify info motion3d \
-	format format-check lint types imports test bench check clean
+.PHONY: help setup demo plan extract pretrain knn linear nonlinear verify info failures motion3d \
+	format format-check lint types imports test torture bench check clean
 
 help: ## list the targets
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -E '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 30
 
 setup: $(READY) ## make .venv with everything that the demo and the tests need
 
@@ -39,8 +40,8 @@ demo: $(READY) ## render, extract, pre-train and evaluate the embedded data set 
 plan: $(READY) ## look at the videos of DATASET in DATA and create the store
 	@$(BIN)/scale-video plan $(EXTRACTION)
 
-extract: $(READY) ## stage 1: clip features of DATASET in DATA into STORE
-	@$(BIN)/scale-video extract $(EXTRACTION)
+extract: $(READY) ## stage 1: clip features of DATASET in DATA into STORE (RETRY=timeout,crashed does those again)
+	@$(BIN)/scale-video extract $(EXTRACTION) $(call given,retry,$(RETRY))
 
 pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SPLIT
 	@$(BIN)/scale-video pretrain $(EXPERIMENT)
@@ -48,7 +49,7 @@ pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SP
 knn linear nonlinear: $(READY) ## probe raw and aggregated features
 	@$(BIN)/scale-video $@ $(EXPERIMENT)
 
-verify info: $(READY) ## check, or describe, the store of DATASET
+verify info failures: $(READY) ## check or describe the store of DATASET, or list what failed
 	@$(BIN)/scale-video $@ "$(or $(STORE),features/$(DATASET).zarr)" $(ARGS)
 
 motion3d: $(READY) ## train the shipped backbone anew, in place
@@ -73,6 +74,9 @@ imports: $(READY)
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+torture: $(READY) ## kill workers, decoders and clients for MINUTES, and fuzz at length
+	SCALE_VIDEO_TORTURE="$(MINUTES)" $(BIN)/python -m pytest tests/pipelines/test_torture.py tests/extract/test_fuzz.py $(ARGS)
 
 bench: $(READY) ## run the benchmarks, with the peers of the extra [bench]
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
