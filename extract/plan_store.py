@@ -17,7 +17,8 @@ from scale_video.extract.draw_plan import ProbedVideos, draw_view
 from scale_video.extract.forecast import Forecast, forecast, predicted_block_size
 from scale_video.extract.probing import probe_videos
 from scale_video.extract.views import View
-from scale_video.store.create import create_store, default_block_size
+from scale_video.store.create import create_store, default_block_size, make_room
+from scale_video.store.location import StoreLocation
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 from scale_video.store.video_table import VideoTable
 
@@ -88,6 +89,7 @@ def plan_store(
         StoreError: something is in the way at ``store_url``.
         ValueError: not one of the videos can be read.
     """
+    make_room(StoreLocation.of(store_url))  # not after hours of looking at videos
     probes = probe_videos(client, data_root, videos.paths, limits=limits, progress=progress)
     unreadable = tuple(
         VideoFailure(path, probe.status, probe.error)

@@ -30,6 +30,7 @@ from scale_video.pipelines.planning import (
 )
 from scale_video.pipelines.provenance import git_revision, versions
 from scale_video.pipelines.requests import ExtractionRequest
+from scale_video.store.errors import StoreError
 from scale_video.store.lock import StoreLock
 from scale_video.store.read import FeatureStore
 from scale_video.store.video_probe import VideoStatus
@@ -64,6 +65,11 @@ def run_plan(request: ExtractionRequest) -> PlanReport:
         StoreError: the store exists already, or another job is at it.
         ValueError: bad input, in one line.
     """
+    if open_if_planned(request.target_store) is not None:
+        raise StoreError(
+            f"store {request.target_store!r} is planned already: `scale-video extract` fills it; "
+            "choose another place by --store (STORE=) to plan anew"
+        )
     views = views_of(request)
     videos = without_earlier(list_videos(request), request, views)
     if videos is None:

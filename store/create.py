@@ -29,6 +29,7 @@ from scale_video.store.schema import (
     SPLIT,
     TEXT,
     VIDEOS,
+    check_chunk_bytes,
     create_array,
     plan_chunk_rows,
     write_column,
@@ -75,8 +76,9 @@ def create_store(
 
     Raises:
         StoreError: something else, or a finished store, is already there.
-        ValueError: numbers of videos, probes and plans disagree, two plans are of one view, block_size < 1, or the
-            attributes are no JSON values or have a name that the format uses.
+        ValueError: numbers of videos, probes and plans disagree, two plans are of one view, block_size < 1, a chunk
+            would be larger than the format allows, or the attributes are no JSON values or have a name that the format
+            uses.
     """
     block_size = default_block_size(videos.num_videos) if block_size is None else block_size
     if block_size < 1:
@@ -84,7 +86,7 @@ def create_store(
     if len(probes) != videos.num_videos:
         raise ValueError(f"{len(probes)} probes for {videos.num_videos} videos")
     for number, plan in enumerate(plans):
-        _check_length(plan, num_videos=videos.num_videos)
+        _check_plan(plan, num_videos=videos.num_videos, block_size=block_size)
         if plan.view in (other.view for other in plans[:number]):
             raise ValueError(f"two plans are of view {plan.view!r}; a store holds one of each")
     columns = {name: [getattr(probe, name.removeprefix("probe_")) for probe in probes] for name in PROBE_ARRAYS}
@@ -100,7 +102,7 @@ def create_store(
     }
     _check_attributes(attributes, reserved=ours)
     location = StoreLocation.of(url)
-    _make_room(location)
+    make_room(location)
     root = zarr.create_group(location.url, zarr_format=3, attributes={**ours, **attributes})
     _write_videos(root, videos, columns)
     for plan in plans:
@@ -117,7 +119,7 @@ def add_view(url: str | Path, plan: ClipPlan) -> None:
         ValueError: the plan has another number of videos than the store.
     """
     store = FeatureStore.open(url, writable=True)
-    _check_length(plan, num_videos=store.num_videos)
+    _check_plan(plan, num_videos=store.num_videos, block_size=store.block_size)
     digest = require_digest(store.root, "videos_digest")
     if plan.view not in store.views():
         _write_view(
@@ -153,8 +155,8 @@ def add_backbone(
         MissingArrayError: there is no such view.
         PlanMismatchError: a backbone of this name exists whose weights, preprocessing or dimension differ. The same
             backbone again is no error.
-        ValueError: the name cannot be a folder, feature_dim < 1, or the attributes are no JSON values or have a name
-            that the format uses.
+        ValueError: the name cannot be a folder, feature_dim < 1, a block would be larger than the format allows, or
+            the attributes are no JSON values or have a name that the format uses.
     """
     check_name(name, what="backbone", reserved=RESERVED_IN_VIEW)
     if feature_dim < 1:
@@ -163,6 +165,12 @@ def add_backbone(
     _check_attributes(attributes, reserved=ours)
     store = FeatureStore.open(url, writable=True)
     if name not in store.backbones(view):
+        check_chunk_bytes(
+            f"the features of {name!r} in view {view!r}",
+            BLOCK_ARRAYS["features"],
+            lengths={"clip": store.plan_arrays(view)["valid"].shape[1], "feature": feature_dim},
+            chunk_rows=store.block_size,
+        )
         _write_backbone(store, view=view, name=name, feature_dim=feature_dim, attributes={**ours, **attributes})
     else:
         existing = store.backbone_attributes(view, name)
@@ -195,9 +203,15 @@ def _consolidate_if_stale(location: StoreLocation, group: str) -> None:
         consolidate(location.url)
 
 
-def _check_length(plan: ClipPlan, *, num_videos: int) -> None:
+def _check_plan(plan: ClipPlan, *, num_videos: int, block_size: int) -> None:
     if plan.num_videos != num_videos:
         raise ValueError(f"view {plan.view!r} plans {plan.num_videos} videos, the store has {num_videos}")
+    check_chunk_bytes(
+        f"the coordinates of view {plan.view!r}",
+        PLAN_ARRAYS["coordinates"],
+        lengths={"clip": plan.num_clips, "coordinate": len(COORDINATE_NAMES)},
+        chunk_rows=plan_chunk_rows(num_videos=num_videos, block_size=block_size),
+    )
 
 
 def _check_attributes(attributes: Mapping[str, Any], *, reserved: Collection[str]) -> None:
@@ -212,8 +226,14 @@ def _equal(one: Any, other: Any) -> bool:
     return canonical_json({"": one}, what="attributes") == canonical_json({"": other}, what="attributes")
 
 
-def _make_room(location: StoreLocation) -> None:
-    """Make way for a new store, deleting nothing but the remains of one of ours."""
+def make_room(location: StoreLocation) -> None:
+    """Make way for a new store, deleting nothing but the remains of one of ours.
+
+    ``create_store`` does so, too; whoever has long work to do before it asks earlier.
+
+    Raises:
+        StoreError: something else, or a finished store, is already there.
+    """
     if all(_NOTHING_YET.fullmatch(name) for name in location.entries()):
         return
     elsewhere = "choose another place"

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from scale_video.pipelines.cli import main
 
 Cli = Callable[..., Result]
-COMMANDS = ("plan", "extract", "pretrain", "knn", "linear", "nonlinear", "verify", "info", "demo")
+COMMANDS = ("plan", "extract", "pretrain", "knn", "linear", "nonlinear", "verify", "failures", "show", "info", "demo")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -59,4 +59,4 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 def test_a_scheduler_that_does_not_answer(run_cli: Cli, demo_root: Path) -> None:
     result = run_cli("extract", "--data", demo_root, "--scheduler", "tcp://127.0.0.1:9", status=1)
     assert "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in result.stderr
-    assert not Path("features").exists()
+    assert not Path("features/demo.zarr").exists()
