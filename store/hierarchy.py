@@ -7,7 +7,7 @@ from typing import Any, Self
 import zarr
 
 from scale_video.store.clip_plan import Coordinate
-from scale_video.store.errors import FormatVersionError, MissingArrayError, StoreNotFoundError
+from scale_video.store.errors import FormatVersionError, MissingArrayError, StoreError, StoreNotFoundError
 from scale_video.store.location import StoreLocation
 from scale_video.store.members import (
     attributes_of,
@@ -18,7 +18,18 @@ from scale_video.store.members import (
     require_count,
     require_digest,
 )
-from scale_video.store.schema import BLOCK_ARRAYS, COMMIT, FORMAT_NAME, FORMAT_VERSION, PLAN_ARRAYS, VIDEOS
+from scale_video.store.schema import (
+    BLOCK_ARRAYS,
+    COMMIT,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    PLAN_ARRAYS,
+    TABLE_CHUNK,
+    VIDEOS,
+    ArrayLayout,
+    plan_chunk_rows,
+)
+from scale_video.store.stored_array import StoredArray
 
 
 class StoreHierarchy:
@@ -34,8 +45,9 @@ class StoreHierarchy:
         """The root's attributes."""
         self.root = root
         """The root group; the creator adds views to it."""
-        self._arrays: dict[tuple[str, str], dict[str, zarr.Array[Any]]] = {}
-        self._plan_arrays: dict[str, dict[str, zarr.Array[Any]]] = {}
+        self._arrays: dict[tuple[str, str], dict[str, StoredArray]] = {}
+        self._plan_arrays: dict[str, dict[str, StoredArray]] = {}
+        self._check_num_videos()
 
     @classmethod
     def open(cls, url: str | Path, *, writable: bool = False) -> Self:
@@ -60,8 +72,8 @@ class StoreHierarchy:
         version = root.attrs.get("format_version")
         if version != FORMAT_VERSION:
             raise FormatVersionError(
-                f"store {location.url!r} has format version {version}, this release reads version {FORMAT_VERSION}; "
-                "install the release of scale-video that wrote it, or a newer one"
+                f"store {location.url!r} has format version {version!r:.100}, this release reads version "
+                f"{FORMAT_VERSION}; install the release of scale-video that wrote it, or a newer one"
             )
         if root.attrs.get("created") is not True:
             raise StoreNotFoundError(
@@ -126,7 +138,7 @@ class StoreHierarchy:
         """
         return attributes_of(self.backbone_group(view, backbone))
 
-    def backbone_arrays(self, view: str, backbone: str) -> "Mapping[str, zarr.Array[Any]]":
+    def backbone_arrays(self, view: str, backbone: str) -> Mapping[str, StoredArray]:
         """The lazily read arrays of a backbone, checked against the format once.
 
         Raises:
@@ -139,10 +151,10 @@ class StoreHierarchy:
                 "block": self.num_blocks,
             }
             arrays = {
-                name: require_array(group, name, layout, lengths=lengths, chunk_rows=self.block_size)
+                name: self._array(group, name, layout, lengths, chunk_rows=self.block_size, by_blocks=True)
                 for name, layout in BLOCK_ARRAYS.items()
             }
-            arrays["commit"] = require_array(group, "commit", COMMIT, lengths=lengths, chunk_rows=1)
+            arrays["commit"] = self._array(group, "commit", COMMIT, lengths, chunk_rows=1, by_blocks=True)
             self._arrays[view, backbone] = arrays
         return self._arrays[view, backbone]
 
@@ -164,7 +176,7 @@ class StoreHierarchy:
         """Digest of a view's plan, hexadecimal."""
         return require_digest(self.view_group(view), "plan_digest")
 
-    def plan_arrays(self, view: str) -> "Mapping[str, zarr.Array[Any]]":
+    def plan_arrays(self, view: str) -> Mapping[str, StoredArray]:
         """The lazily read ``coordinates``, ``valid`` and ``planned`` of a view, checked against the format once.
 
         Raises:
@@ -172,8 +184,9 @@ class StoreHierarchy:
         """
         if view not in self._plan_arrays:
             group, lengths = self.view_group(view), self._plan_lengths(view)
+            rows = plan_chunk_rows(num_videos=self.num_videos, block_size=self.block_size)
             self._plan_arrays[view] = {
-                name: require_array(group, name, layout, lengths=lengths) for name, layout in PLAN_ARRAYS.items()
+                name: self._array(group, name, layout, lengths, chunk_rows=rows) for name, layout in PLAN_ARRAYS.items()
             }
         return self._plan_arrays[view]
 
@@ -187,6 +200,46 @@ class StoreHierarchy:
         if not isinstance(group, zarr.Group):
             raise MissingArrayError(f"store {self.location.url!r} has no group {VIDEOS!r}; it is damaged")
         return group
+
+    def table_array(
+        self, group: zarr.Group, name: str, layout: ArrayLayout, *, length: int | None = None
+    ) -> StoredArray:
+        """A one-dimensional array with a value for each video, or ``length`` values, checked against the format.
+
+        Raises:
+            MissingArrayError: it is absent, or is not what the format demands.
+        """
+        length = self.num_videos if length is None else length
+        return self._array(group, name, layout, {layout.dimensions[0]: length}, chunk_rows=min(TABLE_CHUNK, length))
+
+    def _array(
+        self,
+        group: zarr.Group,
+        name: str,
+        layout: ArrayLayout,
+        lengths: Mapping[str, int],
+        *,
+        chunk_rows: int,
+        by_blocks: bool = False,
+    ) -> StoredArray:
+        return require_array(
+            group,
+            name,
+            layout,
+            location=self.location,
+            lengths=lengths,
+            chunk_rows=chunk_rows,
+            by_blocks=by_blocks,
+        )
+
+    def _check_num_videos(self) -> None:
+        """Hold the number of videos, which much memory is taken by, against the chunks of ids that are there."""
+        num_files = self.location.num_files(f"{VIDEOS}/id")
+        if self.num_videos > num_files * TABLE_CHUNK:
+            raise StoreError(
+                f"store {self.location.url!r} claims {self.num_videos} videos, but has no more than "
+                f"{num_files * TABLE_CHUNK} ids; it is damaged, make it anew"
+            )
 
     def _plan_lengths(self, view: str) -> dict[str, int]:
         num_clips = require_count(self.view_group(view), "num_clips")

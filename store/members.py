@@ -4,13 +4,19 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import zarr
 
 from scale_video.store.errors import MissingArrayError, StoreError
+from scale_video.store.location import StoreLocation
 from scale_video.store.names import is_name
-from scale_video.store.schema import ArrayLayout
+from scale_video.store.schema import ArrayLayout, check_chunk_bytes
+from scale_video.store.stored_array import StoredArray
+
+MAX_COUNT: Final = 2**40
+"""No store has more of anything; larger numbers are a lie that arithmetic would not survive."""
 
 
 def attributes_of(group: zarr.Group) -> dict[str, Any]:
@@ -19,15 +25,15 @@ def attributes_of(group: zarr.Group) -> dict[str, Any]:
 
 
 def require_count(group: zarr.Group, key: str) -> int:
-    """An attribute that is a whole number of at least 1.
+    """An attribute that is a whole number from 1 to 2⁴⁰.
 
     Raises:
         StoreError: it is absent or something else.
     """
     value = group.attrs.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_COUNT:
         raise StoreError(
-            f"attribute {key!r} of {group.store_path} must be a count, got {value!r}; the store is damaged"
+            f"attribute {key!r} of {group.store_path} must be a count, got {value!r:.100}; the store is damaged"
         )
     return value
 
@@ -41,7 +47,7 @@ def require_digest(group: zarr.Group, key: str) -> str:
     value = group.attrs.get(key)
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
         raise StoreError(
-            f"attribute {key!r} of {group.store_path} must be a digest, got {value!r}; the store is damaged"
+            f"attribute {key!r} of {group.store_path} must be a digest, got {value!r:.100}; the store is damaged"
         )
     return value
 
@@ -80,36 +86,82 @@ def finished_groups(parent: zarr.Group) -> tuple[str, ...]:
 
 
 def require_array(
-    group: zarr.Group, name: str, layout: ArrayLayout, *, lengths: Mapping[str, int], chunk_rows: int | None = None
-) -> "zarr.Array[Any]":
+    group: zarr.Group,
+    name: str,
+    layout: ArrayLayout,
+    *,
+    location: StoreLocation,
+    lengths: Mapping[str, int],
+    chunk_rows: int,
+    by_blocks: bool = False,
+) -> StoredArray:
     """An array of a group, as the format demands it.
 
     Args:
         group: where it is.
         name: its name.
         layout: the dtype and the dimensions that it must have.
+        location: where the store is.
         lengths: the length that each dimension must have.
-        chunk_rows: length that its chunks must have along the first dimension, with one chunk along every other; any
-            chunks when None.
+        chunk_rows: length that its chunks must have along the first dimension, with one chunk along every other.
+        by_blocks: whether a chunk is a block, and may be absent.
 
     Raises:
-        MissingArrayError: it is absent, or has another shape, dtype, dimensions or chunks.
+        MissingArrayError: it is absent, or has another shape, dtype, dimensions, chunks, codecs or keys.
     """
     array = member(group, name)
     if not isinstance(array, zarr.Array):
         raise MissingArrayError(f"array {name!r} is missing in {group.store_path}; the store is damaged, make it anew")
     shape = tuple(lengths[dimension] for dimension in layout.dimensions)
-    found = array.metadata.to_dict()
-    wanted: dict[str, Any] = {"shape": shape, "data_type": layout.dtype, "dimension_names": layout.dimensions}
-    differing = {key: (found.get(key), value) for key, value in wanted.items() if found.get(key) != value}
-    if chunk_rows is not None and array.chunks != (chunk_rows, *shape[1:]):
-        differing["chunks"] = (array.chunks, (chunk_rows, *shape[1:]))
-    for key, (has, demanded) in differing.items():
-        raise MissingArrayError(
-            f"array {name!r} in {group.store_path} has {key} {has}, the format demands {demanded}; "
-            "the store is damaged, make it anew"
-        )
-    return array
+    with readable(f"the metadata of array {array.path!r}"):
+        found = _layout_of(array)
+    wanted = {
+        "shape": shape,
+        "data_type": layout.dtype,
+        "dimension_names": layout.dimensions,
+        "chunks": (chunk_rows, *shape[1:]),
+        "codecs": _codecs_of(layout),
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+    }
+    for key, demanded in wanted.items():
+        if found[key] != demanded:
+            raise MissingArrayError(
+                f"array {name!r} in {group.store_path} has {key} {found[key]}, the format demands {demanded}; "
+                "the store is damaged, make it anew"
+            )
+    dtype = np.dtype(object if layout.dtype == "string" else layout.dtype)
+    with readable(f"array {array.path!r}"):
+        check_chunk_bytes(f"array {name!r}", layout, lengths=lengths, chunk_rows=chunk_rows)
+    return StoredArray(
+        location=location,
+        path=array.path,
+        shape=shape,
+        chunk_rows=chunk_rows,
+        dtype=dtype,
+        fill_value=layout.fill_value,
+        by_blocks=by_blocks,
+    )
+
+
+def _layout_of(array: "zarr.Array[Any]") -> dict[str, Any]:
+    """What the format says of an array, as its metadata have it."""
+    found: dict[str, Any] = dict(array.metadata.to_dict())
+    grid = found["chunk_grid"]
+    found["chunks"] = tuple(grid["configuration"]["chunk_shape"]) if grid["name"] == "regular" else grid["name"]
+    found["codecs"] = [
+        {key: value for key, value in codec.items() if key == "name" or value} if isinstance(codec, Mapping) else codec
+        for codec in found["codecs"]
+    ]
+    return found
+
+
+def _codecs_of(layout: ArrayLayout) -> list[dict[str, Any]]:
+    """The codecs that the format demands; of one-byte types no endianness."""
+    if layout.dtype == "string":
+        return [{"name": "vlen-utf8"}, {"name": "crc32c"}]
+    if np.dtype(layout.dtype).itemsize == 1:
+        return [{"name": "bytes"}, {"name": "crc32c"}]
+    return [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 
 
 @contextmanager
@@ -121,8 +173,13 @@ def readable(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{what} cannot be read, the store is damaged: {error}") from error
+    except (StoreError, OSError):
+        raise
+    except MemoryError as error:
+        raise StoreError(f"{what} does not fit into memory ({error})") from error
+    except Exception as error:  # there is no list of what Zarr raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StoreError(f"{what} cannot be read, the store is damaged: {reason[:500]}") from error
 
 
 @contextmanager

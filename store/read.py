@@ -6,17 +6,16 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from scale_video.store.array_rows import chunk_keys, read_rows, take_rows
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.clip_plan import ClipPlan
 from scale_video.store.errors import DamagedBlockError, IncompleteStoreError, MissingArrayError
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.hierarchy import StoreHierarchy
-from scale_video.store.members import attributes_of, quiet_zarr, readable, require_array
+from scale_video.store.members import attributes_of, quiet_zarr, readable
 from scale_video.store.schema import BLOCK_ARRAYS, PROBE_ARRAYS, column_layout
+from scale_video.store.stored_array import StoredArray
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 from scale_video.store.video_table import VideoTable
 
@@ -46,9 +45,7 @@ class FeatureStore(StoreHierarchy):
         arrays = self.plan_arrays(view)
         with readable(f"the plan of view {view!r} in store {self.location.url!r}"):
             parameters = self.plan_parameters(view)
-            return ClipPlan(
-                view=view, parameters=parameters, **{name: np.asarray(array[:]) for name, array in arrays.items()}
-            )
+            return ClipPlan(view=view, parameters=parameters, **{name: array[:] for name, array in arrays.items()})
 
     @cached_property
     def videos(self) -> VideoTable:
@@ -86,10 +83,7 @@ class FeatureStore(StoreHierarchy):
         layout = column_layout(name)
         if layout is None:
             raise MissingArrayError(f"the table of videos has no column {name!r}")
-        array = require_array(self.videos_group(), name, layout, lengths={"video": self.num_videos})
-        with readable(f"column {name!r} of the table of videos in store {self.location.url!r}"):
-            values = np.asarray(array[rows])
-        return values.astype(object) if layout.dtype == "string" else values
+        return self.table_array(self.videos_group(), name, layout)[rows]
 
     def probes(self, rows: slice = slice(None)) -> tuple[VideoProbe, ...]:
         """What the probe found, for some rows.
@@ -109,13 +103,13 @@ class FeatureStore(StoreHierarchy):
         commit = self.backbone_arrays(view, backbone)["commit"]
         blocks = np.arange(self.num_blocks) if blocks is None else blocks
         try:
-            return read_rows(commit, blocks, location=self.location)
+            return commit.rows(blocks)
         except DamagedBlockError:
             return np.array([self._mark(commit, block) for block in blocks], dtype=np.uint64)
 
-    def _mark(self, commit: "zarr.Array[Any]", block: np.int64) -> int:
+    def _mark(self, commit: StoredArray, block: np.int64) -> int:
         try:
-            return int(read_rows(commit, np.array([block]), location=self.location)[0])
+            return int(commit[block])
         except DamagedBlockError:
             return 0
 
@@ -126,7 +120,7 @@ class FeatureStore(StoreHierarchy):
         there: NDArray[np.bool_] = self.marks(view, backbone, blocks) != 0
         if there.any():
             for name in BLOCK_ARRAYS:
-                there &= self.location.chunk_sizes(arrays[name].path, chunk_keys(arrays[name], blocks)) > 0
+                there &= arrays[name].sizes(blocks) > 0
         return there
 
     def outcome(self, view: str, backbone: str) -> VideoOutcome:
@@ -156,7 +150,7 @@ class FeatureStore(StoreHierarchy):
             there = np.repeat(self.committed(view, backbone, blocks), self.block_size)[: len(wanted)]
             status = self._committed_rows(arrays["status"], wanted, there=there)
             error = self._committed_rows(arrays["error"], wanted, there=there)
-            yield rows, status, tuple(error.astype(object))
+            yield rows, status, tuple(error)
 
     def read_block(self, view: str, backbone: str, index: int) -> FeatureBlock:
         """One block as it stands, committed or not.
@@ -168,8 +162,8 @@ class FeatureStore(StoreHierarchy):
         rows = self.block_rows(index)
         wanted = np.arange(rows.start, rows.stop)
         arrays = self.backbone_arrays(view, backbone)
-        values = {name: read_rows(arrays[name], wanted, location=self.location) for name in BLOCK_ARRAYS}
-        error = tuple(values.pop("error").astype(object))
+        values = {name: arrays[name].rows(wanted) for name in BLOCK_ARRAYS}
+        error = tuple(values.pop("error"))
         return FeatureBlock(index=index, error=error, **values)
 
     def read_features(
@@ -199,22 +193,24 @@ class FeatureStore(StoreHierarchy):
                 f"{(~there).sum()} of {len(rows)} videos of {view}/{backbone} in store {self.location.url!r} are not "
                 "extracted yet; run the same `scale-video extract` again to complete them"
             )
-        valid = self._committed_rows(arrays["valid"], rows, there=there)
-        features = self._committed_rows(arrays["features"], rows, there=there)
-        features[~valid] = 0
-        with readable(f"the coordinates of view {view!r} in store {self.location.url!r}"):
-            coordinates = take_rows(self.plan_arrays(view)["coordinates"], rows)
-        coordinates[~valid] = 0
+        with readable(f"features {view}/{backbone} of store {self.location.url!r}"):
+            arrays["features"].check_sizes(blocks[np.unique(block_of_row[there])])
+            valid = self._committed_rows(arrays["valid"], rows, there=there)
+            features = self._committed_rows(arrays["features"], rows, there=there)
+            features[~valid & there[:, None]] = 0  # the others are zeros that no memory was touched for yet
+            coordinates = self.plan_arrays(view)["coordinates"].rows(rows)
+            coordinates[~valid] = 0
         return ClipFeatures(
             video_ids=tuple(self.ids[row] for row in rows), features=features, coordinates=coordinates, valid=valid
         )
 
-    def _committed_rows(
-        self, array: "zarr.Array[Any]", rows: NDArray[np.int64], *, there: NDArray[np.bool_]
-    ) -> NDArray[Any]:
+    @staticmethod
+    def _committed_rows(array: StoredArray, rows: NDArray[np.int64], *, there: NDArray[np.bool_]) -> NDArray[Any]:
         """Rows of a block array; zeros (or empty texts), and no look at the bytes, where a row is not ``there``."""
         if there.all():
-            return read_rows(array, rows, location=self.location)
+            return array.rows(rows)
         values = np.zeros((len(rows), *array.shape[1:]), dtype=array.dtype)
-        values[there] = read_rows(array, rows[there], location=self.location)
+        if array.dtype == np.object_:
+            values[:] = ""
+        values[there] = array.rows(rows[there])
         return values

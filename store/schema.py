@@ -1,5 +1,6 @@
 """Names, versions and array layouts of the format; ``FORMAT.md`` says the same in words and is normative."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,10 @@ FORMAT_VERSION: Final = 1
 VIDEOS: Final = "videos"
 TABLE_CHUNK: Final = 4096
 """Most rows in a chunk of a column of ``videos``: it costs little to read, and 10 million videos make 2 500 files."""
+
+MAX_CHUNK_BYTES: Final = 2**31
+"""A reader takes this much memory at most for one chunk, whatever the metadata say."""
+MAX_TEXT_CHUNK_BYTES: Final = 2**28
 
 VIDEO: Final = ("video",)
 CLIP: Final = ("video", "clip")
@@ -102,6 +107,29 @@ def plan_chunk_rows(*, num_videos: int, block_size: int) -> int:
     """
     num_blocks = -(-num_videos // block_size)
     return min(max(1, TABLE_CHUNK // block_size), num_blocks) * block_size
+
+
+def check_chunk_bytes(what: str, layout: ArrayLayout, *, lengths: Mapping[str, int], chunk_rows: int) -> None:
+    """Refuse chunks of more than 2 GiB, which a reader would not take memory for; texts have no length to check.
+
+    Args:
+        what: the array, for the message.
+        layout: its dtype and dimensions.
+        lengths: length of each dimension.
+        chunk_rows: length of a chunk along the first dimension.
+
+    Raises:
+        ValueError: its chunks are larger.
+    """
+    if layout.dtype == "string":
+        return
+    row_values = math.prod(lengths[dimension] for dimension in layout.dimensions[1:])
+    num_bytes = chunk_rows * row_values * np.dtype(layout.dtype).itemsize
+    if num_bytes > MAX_CHUNK_BYTES:
+        raise ValueError(
+            f"{what} would have chunks of {num_bytes / 2**30:.1f} GiB, the format allows {MAX_CHUNK_BYTES // 2**30}; "
+            "make blocks smaller (--block-size), or plan fewer clips"
+        )
 
 
 def create_array(

@@ -9,12 +9,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from scale_video.store.array_rows import chunk_keys, read_rows
 from scale_video.store.clip_plan import COORDINATE_NAMES
 from scale_video.store.digests import block_digest, plan_digest, probes_digest, videos_digest
 from scale_video.store.errors import DamagedBlockError, StoreError
 from scale_video.store.feature_block import FeatureBlock
-from scale_video.store.members import readable, require_array, require_digest
+from scale_video.store.members import readable, require_digest
 from scale_video.store.read import FeatureStore
 from scale_video.store.schema import BLOCK_ARRAYS, COORDINATE, PROBE_ARRAYS, TEXT, ArrayLayout
 
@@ -53,16 +52,16 @@ def verify_store(url: str | Path, *, progress: Callable[[int, int], None] | None
     """
     store = FeatureStore.open(url)
     damaged = [*_lines(_wrong_videos(store)), *_lines(_wrong_probes(store))]
-    damaged += _lines(_wrong_names(store.videos_group(), "video", TEXT, names=_ids(store)))
+    damaged += _lines(_wrong_names(store, store.videos_group(), "video", TEXT, names=_ids(store)))
     for view in store.views():
         damaged += _lines(_wrong_plan(store, view))
-        damaged += _lines(_wrong_names(store.view_group(view), "video", TEXT, names=_ids(store)))
-        damaged += _lines(_wrong_names(store.view_group(view), "coordinate", COORDINATE, names=COORDINATE_NAMES))
+        damaged += _lines(_wrong_names(store, store.view_group(view), "video", TEXT, names=_ids(store)))
+        damaged += _lines(_wrong_names(store, store.view_group(view), "coordinate", COORDINATE, names=COORDINATE_NAMES))
     pairs = [(view, backbone) for view in store.views() for backbone in store.backbones(view)]
     total = len(pairs) * store.num_blocks
     num_committed = 0
     for number, (view, backbone) in enumerate(pairs):
-        damaged += _lines(_wrong_names(store.backbone_group(view, backbone), "video", TEXT, names=_ids(store)))
+        damaged += _lines(_wrong_names(store, store.backbone_group(view, backbone), "video", TEXT, names=_ids(store)))
         try:
             num_committed += int(store.committed(view, backbone).sum())
             for index, lines in enumerate(_damaged_blocks(store, view, backbone)):
@@ -106,11 +105,13 @@ def _wrong_plan(store: FeatureStore, view: str) -> Iterator[str]:
         yield f"the plan of view {view!r} is not the one that was drawn (coordinates, valid, planned or parameters)"
 
 
-def _wrong_names(group: zarr.Group, name: str, layout: ArrayLayout, *, names: Sequence[str] | None) -> Iterator[str]:
+def _wrong_names(
+    store: FeatureStore, group: zarr.Group, name: str, layout: ArrayLayout, *, names: Sequence[str] | None
+) -> Iterator[str]:
     """Check the names of rows or columns, which xarray selects by."""
     if names is None:
         return
-    array = require_array(group, name, layout, lengths={layout.dimensions[0]: len(names)})
+    array = store.table_array(group, name, layout, length=len(names))
     with readable(f"array {array.path!r}"):
         found = array[:]
     if not np.array_equal(found, np.array(names, dtype=object)):
@@ -122,10 +123,7 @@ def _damaged_blocks(store: FeatureStore, view: str, backbone: str) -> Iterator[l
     group = f"{view}/{backbone}"
     arrays, plan = store.backbone_arrays(view, backbone), store.plan_digest(view)
     marks = store.marks(view, backbone)
-    sizes = {
-        name: store.location.chunk_sizes(array.path, chunk_keys(array, range(store.num_blocks)))
-        for name, array in arrays.items()
-    }
+    sizes = {name: array.sizes(range(store.num_blocks)) for name, array in arrays.items()}
     for index, mark in enumerate(marks):
         rows = store.block_rows(index)
         faults: list[str] = []
@@ -136,7 +134,7 @@ def _damaged_blocks(store: FeatureStore, view: str, backbone: str) -> Iterator[l
                 faults.append(str(DamagedBlockError.at(group, index, f"array {name!r} has no bytes, but a mark")))
                 continue
             try:
-                values[name] = read_rows(arrays[name], wanted, location=store.location)
+                values[name] = arrays[name].rows(wanted)
             except DamagedBlockError as error:
                 faults.append(str(error))
         if mark and not faults and (fault := _contradiction(values, index=index, mark=int(mark), plan=plan)):
@@ -152,7 +150,7 @@ def _contradiction(values: Mapping[str, NDArray[Any]], *, index: int, mark: int,
             features=values["features"],
             valid=values["valid"],
             status=values["status"],
-            error=tuple(values["error"].astype(object)),
+            error=tuple(values["error"]),
         )
     except ValueError as error:
         return f"its arrays contradict each other: {error}"

@@ -1,10 +1,11 @@
 """Writing blocks: the data first, forced to disk, and the mark that makes them exist last."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import zarr
 
-from scale_video.store.array_rows import chunk_keys
 from scale_video.store.digests import block_digest
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.lock import check_lock
@@ -34,9 +35,11 @@ class BlockWriter:
         self._plan_digest = self._store.plan_digest(view)
         self._planned_clips = self._store.plan_arrays(view)["valid"]
         # Reopened arrays forget this setting, and a chunk of fill values would be left out without it.
+        self._layouts = self._store.backbone_arrays(view, backbone)
+        group = self._store.backbone_group(view, backbone)
         self._arrays = {
-            name: array.with_config({"write_empty_chunks": True})
-            for name, array in self._store.backbone_arrays(view, backbone).items()
+            name: cast("zarr.Array[Any]", group[name]).with_config({"write_empty_chunks": True})
+            for name in self._layouts
         }
 
     def write(self, block: FeatureBlock) -> None:
@@ -49,8 +52,7 @@ class BlockWriter:
         """
         self._check_lock()
         rows = self._check(block)
-        commit = self._arrays["commit"]
-        if self._location.chunk_sizes(commit.path, chunk_keys(commit, [block.index]))[0] > 0:
+        if self._layouts["commit"].sizes([block.index])[0] > 0:
             self._mark(block.index, 0)
         values = {
             "features": block.features,
@@ -70,12 +72,12 @@ class BlockWriter:
 
     def _check(self, block: FeatureBlock) -> slice:
         rows = self._store.block_rows(block.index)
-        shape = (rows.stop - rows.start, *self._arrays["features"].shape[1:])
+        shape = (rows.stop - rows.start, *self._layouts["features"].shape[1:])
         if block.features.shape != shape:
             raise ValueError(
                 f"block {block.index} of {self.path} must have features of shape {shape}, got {block.features.shape}"
             )
-        unplanned = block.valid & ~np.asarray(self._planned_clips[rows])
+        unplanned = block.valid & ~self._planned_clips[rows]
         if unplanned.any():
             video, clip = np.argwhere(unplanned)[0]
             raise ValueError(
@@ -89,5 +91,4 @@ class BlockWriter:
         self._flush(index, "commit")
 
     def _flush(self, index: int, *names: str) -> None:
-        arrays = [self._arrays[name] for name in names]
-        self._location.flush(*(f"{array.path}/{key}" for array in arrays for key in chunk_keys(array, [index])))
+        self._location.flush(*(self._layouts[name].keys([index])[0] for name in names))

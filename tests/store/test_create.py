@@ -281,3 +281,15 @@ def test_a_stray_file_is_nobodys_business(small: ModuleType, empty_store: Path) 
     add_view(empty_store, small.make_plan("other"))
     assert FeatureStore.open(empty_store).views() == ("grid", "other", "random")
     assert verify_store(empty_store).damaged == ()
+
+
+def test_chunks_that_no_reader_would_take_memory_for_are_not_planned(small: ModuleType, empty_store: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"^the features of 'wide' in view 'random' would have chunks of 18.0 GiB, the format allows 2; ",
+    ):
+        add_backbone(empty_store, view="random", name="wide", feature_dim=2**30, weights_digest="", attributes={})
+    with pytest.raises(ValueError, match=r"the coordinates of view 'random' would have chunks of 2.6 GiB, .*; make blocks"):
+        create(small, empty_store.parent / "other.zarr", block_size=2**25)
+    assert not (empty_store.parent / "other.zarr").exists()
+    assert FeatureStore.open(empty_store).backbones("random") == ("motion3d",)

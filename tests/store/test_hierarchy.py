@@ -111,8 +111,29 @@ def test_a_missing_array_is_named(empty_store: Path, name: str) -> None:
         (".", {"attributes": {"num_clips": 2}}, r"array 'features' in .* the format demands \(7, 2, 4\)"),
         (
             "..",
-            {"attributes": {"num_videos": 10**12}},
-            r"has shape \(7, 3, 4\), the format demands \(1000000000000, 3, 4\)",
+            {"attributes": {"num_videos": 8000}},
+            r"has shape \(7, 3, 4\), the format demands \(8000, 3, 4\)",
+        ),
+        (
+            "motion3d/features",
+            {
+                "codecs": [
+                    {"name": "bytes", "configuration": {"endian": "little"}},
+                    {"name": "gzip", "configuration": {"level": 1}},
+                    {"name": "crc32c"},
+                ]
+            },
+            r"array 'features' in .* has codecs .*gzip.*, the format demands .*crc32c",
+        ),
+        (
+            "motion3d/error",
+            {"codecs": [{"name": "vlen-utf8"}]},
+            r"has codecs \[{'name': 'vlen-utf8'}\], the format dem",
+        ),
+        (
+            "motion3d/valid",
+            {"chunk_key_encoding": {"name": "v2"}},
+            r"array 'valid' in .* has chunk_key_encoding .*v2.*, the format demands",
         ),
         ("..", {"attributes": {"block_size": 2}}, r"has chunks \(3, 3, 4\), the format demands \(2, 3, 4\)"),
     ],
@@ -121,6 +142,12 @@ def test_metadata_that_lies_is_found_out(empty_store: Path, node: str, changes: 
     change_metadata(empty_store / "random" / node, **changes)
     with pytest.raises(MissingArrayError, match=message):
         FeatureStore.open(empty_store).read_features("random", "motion3d")
+
+
+def test_no_more_videos_than_ids(empty_store: Path) -> None:
+    change_metadata(empty_store, attributes={"num_videos": 10**12})
+    with pytest.raises(StoreError, match=r"claims 1000000000000 videos, but has no more than 8192 ids; it is damaged"):
+        FeatureStore.open(empty_store)
 
 
 @pytest.mark.parametrize(

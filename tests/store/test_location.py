@@ -74,13 +74,44 @@ class ListingCache(MemoryFileSystem):
         self.remembered.clear()
 
 
-def test_sizes_of_chunks_are_of_now() -> None:
+@pytest.mark.parametrize("number", [2, 20])
+def test_sizes_of_files_are_of_now(number: int) -> None:
     fsspec.register_implementation("cachedmemory", ListingCache, clobber=True)
-    location = StoreLocation.of("cachedmemory://sizes")
+    location = StoreLocation.of(f"cachedmemory://sizes{number}")
+    names = ["array/c.0.0", "array/c.1.0"] * number
     location.file_system.pipe(f"{location.root}/array/c.0.0", b"123")
-    assert location.chunk_sizes("array", ["c.0.0", "c.1.0"]).tolist() == [3, 0]
+    assert location.file_sizes("array", names).tolist() == [3, 0] * number
     location.file_system.pipe(f"{location.root}/array/c.1.0", b"1")
-    assert location.chunk_sizes("array", ["c.0.0", "c.1.0"]).tolist() == [3, 1]
+    assert location.file_sizes("array", names).tolist() == [3, 1] * number
+
+
+def test_ranges_of_many_files() -> None:
+    location = StoreLocation.of("memory://ranges")
+    for name, content in (("a", b"12345"), ("b", b"")):
+        location.file_system.pipe(f"{location.root}/{name}", content)
+    files = [f"{location.root}/{name}" for name in ("a", "c", "b")]
+    assert location.read_ranges(files, limit=3) == [b"123", None, b""]
+
+
+def test_errors_of_a_file_system_are_not_mistaken_for_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    location = StoreLocation.of("memory://ranges")
+
+    def fail(path: str, *interval: object) -> bytes:
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(location.file_system, "cat_file", fail)
+    with pytest.raises(PermissionError, match="Forbidden"):
+        location.read_ranges([f"{location.root}/a"], limit=3)
+
+
+@pytest.mark.parametrize("url", ["memory://number", "{tmp_path}"])
+def test_number_of_files(url: str, tmp_path: Path) -> None:
+    location = StoreLocation.of(url.format(tmp_path=tmp_path))
+    assert location.num_files("ids") == 0
+    location.file_system.makedirs(f"{location.root}/ids", exist_ok=True)
+    for name in ("a", "b"):
+        location.file_system.pipe(f"{location.root}/ids/{name}", b"1")
+    assert location.num_files("ids") == 2
 
 
 def test_flush_reaches_files_and_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

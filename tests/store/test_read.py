@@ -143,18 +143,26 @@ def test_columns(url: str) -> None:
 @pytest.mark.parametrize(
     ("array", "read", "message"),
     [
-        ("videos/id/c.0", lambda s: s.videos, "column 'id' of the table of videos in store .* cannot be read"),
-        ("videos/label/c.0", lambda s: s.videos, "column 'label' of the table of videos in store .* cannot be read"),
+        ("videos/id/c.0", lambda s: s.videos, "chunk 0 of array 'videos/id' in store .* cannot be read: its checksum"),
+        (
+            "videos/label/c.0",
+            lambda s: s.videos,
+            "chunk 0 of array 'videos/label' in store .* cannot be read: its checksum",
+        ),
         (
             "videos/height/c.0",
             lambda s: s.probes(),
-            "column 'height' of the table of videos in store .* cannot be read",
+            "chunk 0 of array 'videos/height' in store .* cannot be read: its checksum",
         ),
-        ("random/valid/c.0.0", lambda s: s.plan("random"), "the plan of view 'random' in store .* cannot be read"),
+        (
+            "random/valid/c.0.0",
+            lambda s: s.plan("random"),
+            "chunk 0 of array 'random/valid' in store .* cannot be read: its checksum",
+        ),
         (
             "random/coordinates/c.0.0.0",
             lambda s: s.read_features(*VIEW, allow_incomplete=True),
-            "the coordinates of view 'random' in store .* cannot be read",
+            "chunk 0 of array 'random/coordinates' in store .* cannot be read: its",
         ),
     ],
 )

@@ -166,7 +166,12 @@ def test_what_is_damaged_does_not_hide_the_rest(small: ModuleType, full_store: P
     small.flip_byte(full_store / "random/other/error/c.2")
     report = verify_store(full_store)
     assert report.num_committed == 3
-    beginnings = ["column 'id'", "array 'status' is missing", "block 2 of random/other", "block 2 of random/other"]
+    beginnings = [
+        "chunk 0 of array 'videos/id'",
+        "array 'status' is missing",
+        "block 2 of random/other",
+        "block 2 of random/other",
+    ]
     assert len(report.damaged) == len(beginnings)
     for line, beginning in zip(report.damaged, beginnings, strict=True):
         assert line.startswith(beginning)
