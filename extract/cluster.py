@@ -2,11 +2,12 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
 
 RESTART_SECONDS = 600
 """Dask gives a worker up that has not come back 15 s after it died; on a busy machine, one that imports torch may need
@@ -63,11 +64,13 @@ def dask_client(
                 ) from None
             yield client
         return
+    preloads = [*dask.config.get("distributed.worker.preload"), *([__name__] if processes else [])]
     with (
         dask.config.set(
             {
                 "distributed.deploy.lost-worker-timeout": RESTART_SECONDS,
                 "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+                "distributed.worker.preload": preloads,
             }
         ),
         LocalCluster(
@@ -82,3 +85,8 @@ def dask_client(
         Client(cluster) as client,
     ):
         yield client
+
+
+def dask_setup(worker: Worker) -> None:
+    """Leave Ctrl-C to the client, which ends its workers in order; Dask calls this in each process of a local cluster."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import signal
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ def main() -> None:
     """
     connection = Connection(int(sys.argv[1]))
     memory_bytes = int(sys.argv[2])
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for all of a job: our parent knows what to do
+        signal.signal(number, signal.SIG_IGN)
     os.dup2(2, 1)  # whatever a library prints must not end up in the command's result
     threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
     _load_libraries()

@@ -88,8 +88,10 @@ def plan(as_json: bool, **given: Any) -> None:
     from scale_video.pipelines import show_extraction
     from scale_video.pipelines.console import print_json
     from scale_video.pipelines.extraction import run_plan
+    from scale_video.pipelines.interruption import interruptible
 
-    report = run_plan(_request(given))
+    with interruptible("run the same command again"):
+        report = run_plan(_request(given))
     print_json(report) if as_json else show_extraction.plan_report(report)
 
 
@@ -109,12 +111,15 @@ def extract(as_json: bool, max_failures: str, profile: bool, **given: Any) -> No
 
     Plans the store if there is none, and extracts what is missing: run it again after any interruption.
     """
+    from scale_video.extract.job import AGAIN
     from scale_video.pipelines import show_extraction
     from scale_video.pipelines.console import print_json
     from scale_video.pipelines.extraction import failure_limit, run_extract, within_budget
+    from scale_video.pipelines.interruption import interruptible
 
     failure_limit(max_failures)  # a typo should not cost a day of extraction
-    result = run_extract(_request(given))
+    with interruptible(AGAIN):
+        result = run_extract(_request(given))
     print_json(result) if as_json else show_extraction.extraction_result(result, profile=profile)
     if not within_budget(result, max_failures):
         what = (
