@@ -22,7 +22,7 @@ from scale_video.extract.clip_decoders import ClipDecoders, Decode, DecodeLimits
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedClips, decode_clips
 from scale_video.extract.forward_batches import ForwardBatches
-from scale_video.extract.worker_paths import video_path, worker_path
+from scale_video.extract.worker_paths import check_data_root, video_path, worker_path
 from scale_video.store.errors import PlanMismatchError
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.read import FeatureStore
@@ -124,7 +124,7 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
 
     Raises:
         PlanMismatchError: the weights loaded here are not those that the store was made for, or it is another store.
-        StoreError: the lock is gone, and with it the right to write.
+        StoreError: the lock is gone, and with it the right to write; or the folder of videos is.
         OSError: the store cannot be written.
         ValueError: the backbone gave features that float16 cannot hold.
     """
@@ -155,6 +155,8 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
                 decode_seconds += decoded.decode_seconds
                 resize_seconds += decoded.resize_seconds
                 clips = dict(zip(wanted, decoded.clips, strict=True))
+                if any(one.status == VideoStatus.MISSING for one in decoded.clips):
+                    check_data_root(root)
             for target in targets:
                 target.add(video, clips.get(target.key))
     blocks = [target.finish() for target in targets]

@@ -1,8 +1,12 @@
 """Where a worker finds what the client names: another machine may have the same folder elsewhere."""
 
+import os
+import socket
 from pathlib import Path, PurePosixPath
 
 import dask
+
+from scale_video.store.errors import StoreError
 
 CONFIG_KEY = "scale-video.paths"
 """Dask configuration: a mapping from a folder as the client names it to the same folder as the worker sees it. In the
@@ -27,6 +31,25 @@ def worker_path(path: str) -> str:
         if PurePosixPath(path).is_relative_to(folder):
             return str(PurePosixPath(mapping[folder]) / PurePosixPath(path).relative_to(folder))
     return path
+
+
+def check_data_root(data_root: str) -> None:
+    """Tell a folder of videos that is gone from a video that is: else an unmounted disk would make all of them missing.
+
+    Raises:
+        StoreError: there is no such folder here, or nothing in it.
+    """
+    try:
+        with os.scandir(data_root) as entries:
+            if next(entries, None) is not None:
+                return
+            what = "is empty"
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+    raise StoreError(
+        f"the folder of videos {data_root!r} {what} on worker {socket.gethostname()}; mount it there, or say where it "
+        f"is by the Dask configuration {CONFIG_KEY!r}, and run the same command again"
+    )
 
 
 def video_path(data_root: str, path: str) -> Path:

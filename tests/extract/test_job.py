@@ -15,6 +15,7 @@ from scale_video.extract.backbones.registry import BackboneRequest
 from scale_video.extract.block_task import BlockWork, ExtractionTask, Target, extract_block
 from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.cluster import dask_client
+from scale_video.extract.decode import decode_clips
 from scale_video.extract.draw_plan import ProbedVideos, draw_view
 from scale_video.extract.job import JobProgress, run_extraction
 from scale_video.extract.views import GridView, RandomView
@@ -219,6 +220,20 @@ def test_a_block_whose_workers_always_die_is_lost_and_named(
     assert 1 in report.lost_blocks
     assert "the workers that extracted block 1 died again and again" in caplog.text
     assert not store.committed("random", "one")[1]
+
+
+def test_a_folder_of_videos_that_is_gone_ends_the_job_instead_of_making_all_videos_missing(
+    tmp_path: Path, stubs: ModuleType
+) -> None:
+    store = make_store(tmp_path / "x.zarr")
+    (tmp_path / "root").mkdir()
+    task = replace(task_of(store, stubs), decode=decode_clips, data_root=str(tmp_path / "root"))
+    with pytest.raises(StoreError, match=r"the folder of videos .* is empty on worker"):
+        extract_block(task, BlockWork(0, (0,)))
+    assert not store.committed("random", "one").any()
+    (tmp_path / "root" / "another.mp4").touch()
+    extract_block(task, BlockWork(0, (0,)))
+    assert set(store.outcome("random", "one").status[:BLOCK_SIZE]) == {VideoStatus.MISSING}
 
 
 def test_features_beyond_float16_end_the_job(tmp_path: Path, stubs: ModuleType) -> None:

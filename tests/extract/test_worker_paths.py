@@ -5,7 +5,8 @@ from pathlib import Path
 import dask
 import pytest
 
-from scale_video.extract.worker_paths import CONFIG_KEY, video_path, worker_path
+from scale_video.extract.worker_paths import CONFIG_KEY, check_data_root, video_path, worker_path
+from scale_video.store.errors import StoreError
 
 
 def test_without_a_mapping_nothing_changes() -> None:
@@ -39,6 +40,15 @@ def test_it_can_be_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_mapping_that_is_none_is_refused(value: object) -> None:
     with dask.config.set({CONFIG_KEY: value}), pytest.raises(ValueError, match="must map folders to folders"):
         worker_path("/data")
+
+
+def test_a_folder_that_is_gone_is_told_from_a_video_that_is(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=f"{tmp_path}' is empty on worker .* mount it there"):
+        check_data_root(str(tmp_path))
+    with pytest.raises(StoreError, match="cannot be read: No such file or directory on worker"):
+        check_data_root(str(tmp_path / "gone"))
+    (tmp_path / "other.mp4").touch()
+    check_data_root(str(tmp_path))
 
 
 def test_a_video_lies_beneath_the_root() -> None:
