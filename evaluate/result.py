@@ -1,12 +1,16 @@
 """One row of results, and the file that collects them.
 
 ``results.json`` is a list of records with the fields of ``EvaluationRecord``. It is replaced as a whole and atomically;
-running a probe again replaces its own rows and keeps all others.
+running a probe again replaces its own rows and keeps all others, those of a probe that runs beside it too.
 """
 
+import errno
+import fcntl
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +19,9 @@ from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTA
 PROTOCOLS = ("knn", "linear", "nonlinear")
 METRICS = ("top1",)
 
-RecordKey = tuple[str, str, str, str, str, str, str, int | None]
+_logger = logging.getLogger(__name__)
+
+RecordKey = tuple[str, str, str, str, str, str, str, str, str, str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +31,15 @@ class EvaluationRecord:
     dataset: str
     split: str
     preset: str
-    """Name of the preset the run followed: ``honest``, ``paper``, ``demo``, …"""
+    """Name of the experiment: its ``--label``, or else the preset that it followed (``honest``, ``paper``, …)."""
     backbone: str
     """Name of the backbone's group in the store."""
+    plan_digest: str
+    """Of the view that the training videos' clips are from: which clips of which videos."""
+    test_plan_digest: str
+    """Of the view that the test videos' clips are from; the same where it is one view."""
+    weights_digest: str
+    """Of the backbone's weights."""
     representation: str
     """One of ``REPRESENTATIONS``."""
     protocol: str
@@ -46,6 +58,8 @@ class EvaluationRecord:
     """Of the pre-training, or of the untrained weights of ``init``; None for the raw representations."""
     checkpoint: str | None
     """Where the aggregator came from; None for the raw representations and ``init``."""
+    hyperparameters: Mapping[str, float]
+    """What the probe ran with, chosen or given: ``C``, ``epochs``, ``k``, …"""
     seconds: float
     """Wall-clock time of the probe, hold-out included, without loading or computing features."""
     seen: bool = False
@@ -81,6 +95,9 @@ class EvaluationRecord:
             self.split,
             self.preset,
             self.backbone,
+            self.plan_digest,
+            self.test_plan_digest,
+            self.weights_digest,
             self.representation,
             self.protocol,
             self.metric,
@@ -93,13 +110,43 @@ def merge_records(old: Iterable[EvaluationRecord], new: Iterable[EvaluationRecor
     return _sorted({record.key: record for record in (*old, *new)}.values())
 
 
+def add_records(path: Path, records: Iterable[EvaluationRecord]) -> None:
+    """Merge records into a results file; probes that do so at the same time lose none of each other's.
+
+    They take turns by a lock on ``.<name>.lock`` beside the file, which the system gives back when a process ends,
+    however it ends.
+
+    Args:
+        path: The file; it and its folder are made where they are missing.
+        records: New rows.
+
+    Raises:
+        ValueError: the file is damaged; see ``read_results``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_name(f".{path.name}.lock")):
+        write_results(path, merge_records(read_results(path) if path.exists() else [], records))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+            _logger.warning("%s: this file system has no locks; let one probe at a time write here", path.parent)
+        yield
+
+
 def write_results(path: Path, records: Iterable[EvaluationRecord]) -> None:
     """Replace a results file, atomically: a reader finds the old list or the new one, also after a crash.
 
     Args:
         path: The file; its folder is made where it is missing.
         records: All rows the file shall hold, in any order; they are written sorted by data set, split, preset,
-            backbone, protocol, representation (in the order of ``REPRESENTATIONS``) and seed.
+            backbone, digests, protocol, representation (in the order of ``REPRESENTATIONS``) and seed.
     """
     text = json.dumps([asdict(record) for record in _sorted(records)], indent=2, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +192,9 @@ def _sorted(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
             record.split,
             record.preset,
             record.backbone,
+            record.plan_digest,
+            record.test_plan_digest,
+            record.weights_digest,
             PROTOCOLS.index(record.protocol),
             REPRESENTATIONS.index(record.representation),
             -1 if record.seed is None else record.seed,

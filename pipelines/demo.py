@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 from scale_video.evaluate.result import EvaluationRecord, read_results
 from scale_video.pipelines.console import note
-from scale_video.pipelines.evaluation import run_evaluation
+from scale_video.pipelines.evaluation import record_digests, run_evaluation
 from scale_video.pipelines.extraction import run_extract, within_budget
-from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, results_path, run_dir
+from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, results_path, run_dir, write_whole
 from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.pipelines.provenance import versions
 from scale_video.pipelines.rendering import render
@@ -114,27 +114,35 @@ def _evaluate_once(experiment: ExperimentRequest, *, protocols: Sequence[str]) -
     """Evaluate, unless the same features and checkpoints were evaluated before."""
     results = results_path(experiment)
     marker = results.parent / f"{experiment.dataset}-{experiment.experiment}.evaluated.json"
-    fingerprint = _fingerprint(experiment, protocols)
-    if results.exists() and marker.exists() and json.loads(marker.read_text()).get("fingerprint") == fingerprint:
+    digests = record_digests(FeatureStore.open(experiment.store), experiment.load_preset(), backbone=BACKBONE)
+    fingerprint = _fingerprint(experiment, digests, protocols)
+    if results.exists() and _read_fingerprint(marker) == fingerprint:
         note(f"evaluated already: {results}")
         return [
             record
             for record in read_results(results)
             if (record.dataset, record.preset) == (experiment.dataset, experiment.experiment)
+            and all(getattr(record, name) == digest for name, digest in digests.items())
             and (record.seed is None or record.seed < experiment.num_seeds)
         ]
     records = run_evaluation(experiment, protocols=protocols)
-    marker.write_text(json.dumps({"fingerprint": fingerprint}) + "\n")
+    write_whole(marker, json.dumps({"fingerprint": fingerprint}) + "\n")
     return records
 
 
-def _fingerprint(experiment: ExperimentRequest, protocols: Sequence[str]) -> str:
-    """Of everything that the numbers follow from: plan, weights, checkpoints, protocols, versions."""
-    store = FeatureStore.open(experiment.store)
-    preset = experiment.load_preset()
+def _read_fingerprint(marker: Path) -> str | None:
+    """What was evaluated last; None where there is no marker, or none that can be read."""
+    try:
+        fingerprint = json.loads(marker.read_bytes())["fingerprint"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return str(fingerprint)
+
+
+def _fingerprint(experiment: ExperimentRequest, digests: Mapping[str, str], protocols: Sequence[str]) -> str:
+    """Of everything that the numbers follow from: plans, weights, checkpoints, protocols, versions."""
     described = {
-        "plan": store.plan_digest(preset.train_view),
-        "weights": store.backbone_attributes(preset.train_view, BACKBONE)["weights_digest"],
+        **digests,
         "protocols": list(protocols),
         "versions": versions(),
         "checkpoints": [

@@ -1,20 +1,24 @@
 """``scale-video knn | linear | nonlinear``: what raw and aggregated features are worth on a split."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from scale_video.aggregate.checkpoint import LoadedAggregator, load_aggregator
-from scale_video.aggregate.embed import embed_videos
-from scale_video.aggregate.initial_aggregator import initial_aggregator
-from scale_video.aggregate.pretrain_config import PretrainConfig
-from scale_video.aggregate.set_transformer import SetTransformer
-from scale_video.evaluate.probe import evaluate_representation
-from scale_video.evaluate.representations import Whitening, concatenate, time_bins
-from scale_video.evaluate.result import EvaluationRecord, merge_records, read_results, write_results
+from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
+from scale_video.evaluate.probe import ProbeOutcome, evaluate_representation
+from scale_video.evaluate.result import EvaluationRecord, add_records, read_results
+from scale_video.pipelines.candidates import (
+    LEARNED,
+    NUM_BASELINES,
+    Candidate,
+    ProbeSide,
+    SeedRun,
+    baselines,
+    candidates_of_seed,
+)
 from scale_video.pipelines.console import note, ticking
 from scale_video.pipelines.paths import (
     ExperimentRequest,
@@ -24,41 +28,18 @@ from scale_video.pipelines.paths import (
     results_path,
     run_dir,
 )
-from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
+from scale_video.pipelines.preset import Preset
+from scale_video.pipelines.provenance import feature_identity
 from scale_video.store.read import FeatureStore
-
-LEARNED = ("h", "cls", "x+cls", "x+h+cls")
-"""Representations that a checkpoint gives."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeSide:
-    """One side of a probe: the training or the test videos of a split that have features."""
-
-    features: ClipFeatures
-    labels: NDArray[np.int32]
-    groups: NDArray[np.str_]
-    flips: bool
-    """Whether the view mirrors clips."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One representation of both sides, ready to be probed."""
-
-    name: str
-    train: NDArray[np.float32]
-    test: NDArray[np.float32]
-    seed: int | None
-    checkpoint: Path | None
-    seen: bool
-    """Whether the checkpoint was trained on test videos."""
 
 
 def run_evaluation(
     request: ExperimentRequest, *, protocols: Sequence[str], allow_seen: bool = False
 ) -> list[EvaluationRecord]:
     """Probe the raw features, the baselines and every pre-trained seed; collect the records in ``results.json``.
+
+    What must be refused is refused before features are read; the records of a representation are in the file as soon
+    as they are known. A GPU is used if there is one.
 
     Args:
         request: data set, split, features, seeds.
@@ -70,22 +51,30 @@ def run_evaluation(
 
     Raises:
         StoreError: the store, a view or the features are not there, or not complete.
-        ValueError: no labels, no such split, a checkpoint that saw test videos or does not fit.
+        ValueError: no labels, no such split, views of different weights, a damaged results file, or a checkpoint that
+            saw test videos or was trained on other features.
     """
     preset = request.load_preset()
     store = open_store(request)
     backbone = choose_backbone(store, view=preset.train_view, wanted=request.backbone)
+    _check_labels(store)
+    digests = record_digests(store, preset, backbone=backbone)
+    runs = [_seed_run(request, store, preset, backbone=backbone, seed=seed) for seed in range(request.num_seeds)]
+    if not allow_seen:
+        _refuse_seen(runs)
+    results = results_path(request)
+    if results.exists():
+        read_results(results)
+
     train = _side(store, request.split, "train", view=preset.train_view, backbone=backbone)
     test = _side(store, request.split, "test", view=preset.test_view, backbone=backbone)
-    candidates = [*_baselines(train, test)]
-    for seed in range(request.num_seeds):
-        candidates += _candidates_of_seed(request, preset.pretrain, train, test, backbone=backbone, seed=seed)
-    if not allow_seen:
-        _refuse_seen(candidates)
-    records = []
-    num_classes = len(store.videos.class_names["label"])
-    with ticking("probing", len(candidates) * len(protocols)) as ticker:
-        for candidate in candidates:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    seeds = (candidates_of_seed(run, train, test, device=device) for run in runs)
+    num_candidates = NUM_BASELINES + sum(1 if run.model is None else 1 + len(LEARNED) for run in runs)
+    records: list[EvaluationRecord] = []
+    with ticking("probing", num_candidates * len(protocols)) as ticker:
+        for candidate in chain(baselines(train, test), chain.from_iterable(seeds)):
+            of_candidate = []
             for protocol in protocols:
                 outcome = evaluate_representation(
                     candidate.train,
@@ -95,133 +84,148 @@ def run_evaluation(
                     test.labels,
                     test.groups,
                     protocol=protocol,
-                    num_classes=num_classes,
+                    num_classes=len(store.videos.class_names["label"]),
                     seed=candidate.seed or 0,
+                    device=device,
                 )
-                records.append(
-                    EvaluationRecord(
-                        dataset=request.dataset,
-                        split=request.split,
-                        preset=request.experiment,
-                        backbone=backbone,
-                        representation=candidate.name,
-                        protocol=protocol,
-                        metric="top1",
-                        value=outcome.top1,
-                        ci_low=outcome.ci_low,
-                        ci_high=outcome.ci_high,
-                        num_train=outcome.num_train,
-                        num_test=outcome.num_test,
-                        seed=candidate.seed,
-                        checkpoint=str(candidate.checkpoint) if candidate.checkpoint else None,
-                        seconds=outcome.seconds,
-                        seen=candidate.seen,
-                        note=outcome.note,
-                    )
-                )
-                ticker.update(len(records), f"{candidate.name}, {protocol}")
-    path = results_path(request)
-    write_results(path, merge_records(read_results(path) if path.exists() else [], records))
+                outcome = replace(outcome, note=_joined(outcome.note, _left_out_note(train, test)))
+                record = _record(request, candidate, outcome, protocol=protocol, backbone=backbone, digests=digests)
+                of_candidate.append(record)
+                ticker.update(len(records) + len(of_candidate), f"{candidate.name}, {protocol}")
+            add_records(results, of_candidate)
+            records += of_candidate
     return records
 
 
-def _side(store: FeatureStore, split: str, part: str, *, view: str, backbone: str) -> ProbeSide:
-    videos = store.videos
-    if "label" not in videos.labels:
+def record_digests(store: FeatureStore, preset: Preset, *, backbone: str) -> dict[str, str]:
+    """The digests that records of these features carry: of both sides' plans, and of the weights.
+
+    Raises:
+        MissingArrayError: one of the views has no such features.
+        ValueError: the two views were seen by different weights.
+    """
+    train, test = (
+        feature_identity(store, view=view, backbone=backbone) for view in (preset.train_view, preset.test_view)
+    )
+    if train["weights_digest"] != test["weights_digest"]:
+        raise ValueError(
+            f"the features of {backbone!r} in view {preset.test_view!r} come from other weights than those in view "
+            f"{preset.train_view!r} (weights_digest: {test['weights_digest']!r} != {train['weights_digest']!r}); "
+            "extract both views with the same weights, under a name of their own"
+        )
+    return {
+        "plan_digest": train["plan_digest"],
+        "test_plan_digest": test["plan_digest"],
+        "weights_digest": train["weights_digest"],
+    }
+
+
+def _check_labels(store: FeatureStore) -> None:
+    if "label" not in store.videos.labels:
         raise ValueError(
             f"the probes need labels, and data set {store.attributes['dataset']!r} has none; put the videos into one "
             "folder per class and extract again"
         )
-    rows = videos.in_split(split, part)
-    features = store.read_features(view, backbone, rows)
-    there = features.valid.any(axis=1)
-    if not there.all():
-        note(f"{(~there).sum()} of {len(rows)} {part} videos have no features and are left out")
-    kept = np.flatnonzero(there)
-    parameters = store.plan_parameters(view)
-    return ProbeSide(
-        features=features.take(kept),
-        labels=videos.labels["label"][rows[kept]],
-        groups=np.array([videos.groups[row] for row in rows[kept]], dtype=np.str_),
-        flips=parameters.get("flip_probability", 0) > 0,
-    )
 
 
-def _baselines(train: ProbeSide, test: ProbeSide) -> Iterator[Candidate]:
-    """What needs no aggregator: the raw mean, the mean per time bin, the whitened mean."""
+def _seed_run(request: ExperimentRequest, store: FeatureStore, preset: Preset, *, backbone: str, seed: int) -> SeedRun:
+    """Load a seed's checkpoint, if there is one, and check that it was trained on the features at hand.
 
-    def candidate(name: str, of_train: NDArray[np.float32], of_test: NDArray[np.float32]) -> Candidate:
-        return Candidate(name, of_train, of_test, seed=None, checkpoint=None, seen=False)
-
-    x_train, x_test = time_bins(train.features, 1), time_bins(test.features, 1)
-    yield candidate("x", x_train, x_test)
-    for num_bins in (2, 4):
-        yield candidate(f"x-bins{num_bins}", time_bins(train.features, num_bins), time_bins(test.features, num_bins))
-    whitening = Whitening.fit(x_train)
-    yield candidate("x-whitened", whitening.apply(x_train), whitening.apply(x_test))
-
-
-def _candidates_of_seed(
-    request: ExperimentRequest,
-    config: PretrainConfig,
-    train: ProbeSide,
-    test: ProbeSide,
-    *,
-    backbone: str,
-    seed: int,
-) -> list[Candidate]:
-    """The untrained aggregator of a seed, and what its pre-training made of it."""
-    feature_dim = train.features.feature_dim
+    Raises:
+        CheckpointError: it was not, or it cannot be read.
+    """
     path = checkpoint_path(run_dir(request, backbone=backbone, seed=seed))
-    untrained = initial_aggregator(config, feature_dim=feature_dim, seed=seed)
-    pair = _embed_both(untrained, train, test, shuffle_seed=seed if config.shuffle_positions else None)
-    init = _candidate("init", pair, "x+cls", seed=seed)
     if not path.exists():
         note(f"no checkpoint of seed {seed} at {path}; `scale-video pretrain` adds {', '.join(LEARNED)}")
-        return [init]
-    loaded = load_aggregator(path, feature_dim=feature_dim)
-    _check_complete(loaded, path)
-    seen = not set(loaded.training_video_ids).isdisjoint(test.features.video_ids)
-    pair = _embed_both(loaded.model, train, test, shuffle_seed=seed if loaded.config.shuffle_positions else None)
-    learned = [_candidate(name, pair, name, seed=seed, checkpoint=path, seen=seen) for name in LEARNED]
-    return [init, *learned]
-
-
-def _candidate(
-    name: str,
-    pair: tuple[VideoRepresentations, VideoRepresentations],
-    concatenation: str,
-    *,
-    seed: int,
-    checkpoint: Path | None = None,
-    seen: bool = False,
-) -> Candidate:
-    train, test = (concatenate(side, concatenation) for side in pair)
-    return Candidate(name, train, test, seed=seed, checkpoint=checkpoint, seen=seen)
-
-
-def _embed_both(
-    model: SetTransformer, train: ProbeSide, test: ProbeSide, *, shuffle_seed: int | None
-) -> tuple[VideoRepresentations, VideoRepresentations]:
-    of_train, of_test = (
-        embed_videos(model, side.features, flips=side.flips, shuffle_positions_seed=shuffle_seed)
-        for side in (train, test)
-    )
-    return of_train, of_test
-
-
-def _check_complete(loaded: LoadedAggregator, path: Path) -> None:
+        config = replace(preset.pretrain, seed=seed)
+        return SeedRun(seed=seed, config=config, model=None, checkpoint=None, seen=False)
+    loaded = load_aggregator(path)
+    for key, value in feature_identity(store, view=preset.train_view, backbone=backbone).items():
+        if loaded.provenance.get(key) != value:
+            raise CheckpointError(
+                f"checkpoint '{path}' was trained on other features than these ({key}: "
+                f"{loaded.provenance.get(key)!r} != {value!r}); run `scale-video pretrain` again: with --restart in "
+                "its place, or with another --label beside it"
+            )
     if loaded.epochs_done < loaded.config.epochs:
         note(
             f"warning: {path} has {loaded.epochs_done} of {loaded.config.epochs} epochs behind it; "
             "`scale-video pretrain` completes it"
         )
+    test_ids = {store.ids[row] for row in store.videos.in_split(request.split, "test")}
+    return SeedRun(
+        seed=seed,
+        config=loaded.config,
+        model=loaded.model,
+        checkpoint=path,
+        seen=not test_ids.isdisjoint(loaded.training_video_ids),
+    )
 
 
-def _refuse_seen(candidates: Sequence[Candidate]) -> None:
-    for candidate in candidates:
-        if candidate.seen:
+def _refuse_seen(runs: Sequence[SeedRun]) -> None:
+    for run in runs:
+        if run.seen:
             raise ValueError(
-                f"checkpoint {str(candidate.checkpoint)!r} was pre-trained on test videos of this split; pre-train on "
+                f"checkpoint {str(run.checkpoint)!r} was pre-trained on test videos of this split; pre-train on "
                 'its training videos (pretrain_videos = "train"), or mark the rows by --allow-seen'
             )
+
+
+def _side(store: FeatureStore, split: str, part: str, *, view: str, backbone: str) -> ProbeSide:
+    videos = store.videos
+    rows = videos.in_split(split, part)
+    features = store.read_features(view, backbone, rows)
+    there = features.valid.any(axis=1)
+    if not there.all():
+        note(f"{(~there).sum()} of {len(rows)} {part} videos have no features and are left out")
+        features = features.take(np.flatnonzero(there))
+    kept = rows[there]
+    return ProbeSide(
+        features=features,
+        labels=videos.labels["label"][kept],
+        groups=np.array([videos.groups[row] for row in kept], dtype=np.str_),
+        flips=store.plan_parameters(view).get("flip_probability", 0) > 0,
+        num_left_out=len(rows) - len(kept),
+    )
+
+
+def _record(
+    request: ExperimentRequest,
+    candidate: Candidate,
+    outcome: ProbeOutcome,
+    *,
+    protocol: str,
+    backbone: str,
+    digests: Mapping[str, str],
+) -> EvaluationRecord:
+    return EvaluationRecord(
+        dataset=request.dataset,
+        split=request.split,
+        preset=request.experiment,
+        backbone=backbone,
+        **digests,
+        representation=candidate.name,
+        protocol=protocol,
+        metric="top1",
+        value=outcome.top1,
+        ci_low=outcome.ci_low,
+        ci_high=outcome.ci_high,
+        num_train=outcome.num_train,
+        num_test=outcome.num_test,
+        seed=candidate.seed,
+        checkpoint=str(candidate.checkpoint) if candidate.checkpoint else None,
+        hyperparameters=outcome.hyperparameters,
+        seconds=outcome.seconds,
+        seen=candidate.seen,
+        note=outcome.note,
+    )
+
+
+def _left_out_note(train: ProbeSide, test: ProbeSide) -> str:
+    if train.num_left_out == test.num_left_out == 0:
+        return ""
+    return f"without features and left out: {train.num_left_out} training and {test.num_left_out} test videos"
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(text for text in notes if text)

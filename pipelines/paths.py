@@ -1,6 +1,7 @@
 """What an experiment (pre-training and its evaluation) is about, and where its files go."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,19 @@ def results_path(request: ExperimentRequest) -> Path:
 
 def write_resolved_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved configuration beside the run, with versions and the revision of the code."""
-    folder.mkdir(parents=True, exist_ok=True)
     resolved = {**config, "versions": versions(), "git_revision": git_revision()}
-    (folder / "config.json").write_text(json.dumps(resolved, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(resolved, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    path = folder / "config.json"
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_whole(path, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside its place, then renamed; its folder is made if absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

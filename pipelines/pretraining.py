@@ -10,6 +10,7 @@ from scale_video.aggregate.pretrain import pretrain
 from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, run_dir, write_resolved_config
 from scale_video.pipelines.preset import PretrainVideos
+from scale_video.pipelines.provenance import feature_identity
 from scale_video.store.video_table import VideoTable
 
 
@@ -37,10 +38,7 @@ def run_pretraining(request: ExperimentRequest, *, tensorboard: bool = False) ->
         "dataset": request.dataset,
         "split": request.split,
         "preset": preset.name,
-        "view": view,
-        "plan_digest": store.plan_digest(view),
-        "backbone": backbone,
-        "weights_digest": str(store.backbone_attributes(view, backbone)["weights_digest"]),
+        **feature_identity(store, view=view, backbone=backbone),
     }
     checkpoints = []
     for seed in range(request.num_seeds):

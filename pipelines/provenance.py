@@ -1,9 +1,11 @@
-"""Which code ran: versions of what decides numbers, and the revision of a checkout."""
+"""Which code ran, and on which features: versions of what decides numbers, the revision of a checkout, digests."""
 
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from scale_video.store.read import FeatureStore
 
 _PACKAGES = ("scale-video", "torch", "av", "zarr", "numpy", "dask", "pytorch-lightning", "scikit-learn", "transformers")
 
@@ -30,3 +32,20 @@ def git_revision() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def feature_identity(store: FeatureStore, *, view: str, backbone: str) -> dict[str, str]:
+    """What tells features from others: which clips of which videos, seen by which weights.
+
+    Returns:
+        ``view``, ``plan_digest``, ``backbone`` and ``weights_digest``; the digests vouch for what the names promise.
+
+    Raises:
+        MissingArrayError: the store has no such view or backbone.
+    """
+    return {
+        "view": view,
+        "plan_digest": store.plan_digest(view),
+        "backbone": backbone,
+        "weights_digest": str(store.backbone_attributes(view, backbone)["weights_digest"]),
+    }

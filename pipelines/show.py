@@ -7,9 +7,9 @@ import click
 
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS
 from scale_video.evaluate.result import EvaluationRecord
+from scale_video.pipelines.candidates import LEARNED
 from scale_video.pipelines.console import print_table
 from scale_video.pipelines.demo import DemoResult
-from scale_video.pipelines.evaluation import LEARNED
 
 TABLE_ORDER = (*RAW_REPRESENTATIONS, "init", *LEARNED)
 """From what costs nothing to what is learned."""

@@ -1,18 +1,24 @@
 import dataclasses
+import errno
+import fcntl
 import json
+import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
 from scale_video.evaluate.representations import REPRESENTATIONS
-from scale_video.evaluate.result import EvaluationRecord, merge_records, read_results, write_results
+from scale_video.evaluate.result import EvaluationRecord, add_records, merge_records, read_results, write_results
 
 RAW = EvaluationRecord(
     dataset="demo",
     split="1",
     preset="demo",
     backbone="motion3d",
+    plan_digest="p0",
+    test_plan_digest="p1",
+    weights_digest="w0",
     representation="x",
     protocol="knn",
     metric="top1",
@@ -23,20 +29,18 @@ RAW = EvaluationRecord(
     num_test=50,
     seed=None,
     checkpoint=None,
+    hyperparameters={"k": 20, "temperature": 0.07},
     seconds=0.5,
 )
 LEARNED = dataclasses.replace(RAW, representation="x+cls", seed=0, checkpoint="runs/demo/last.ckpt", seen=True)
 
 
 def test_fields_are_those_of_the_file() -> None:
-    names = "dataset split preset backbone representation protocol metric value ci_low ci_high num_train num_test seed"
-    assert [field.name for field in dataclasses.fields(EvaluationRecord)] == [
-        *names.split(),
-        "checkpoint",
-        "seconds",
-        "seen",
-        "note",
-    ]
+    names = (
+        "dataset split preset backbone plan_digest test_plan_digest weights_digest representation protocol metric "
+        "value ci_low ci_high num_train num_test seed checkpoint hyperparameters seconds seen note"
+    )
+    assert [field.name for field in dataclasses.fields(EvaluationRecord)] == names.split()
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,9 @@ def test_new_rows_replace_those_of_their_key() -> None:
         {"split": "2"},
         {"preset": "paper"},
         {"backbone": "svt"},
+        {"plan_digest": "p2"},
+        {"test_plan_digest": "p2"},
+        {"weights_digest": "w2"},
         {"representation": "cls"},
         {"protocol": "linear"},
         {"seed": 3},
@@ -107,6 +114,35 @@ def test_new_rows_replace_those_of_their_key() -> None:
 )
 def test_every_part_of_the_key_keeps_rows_apart(change: dict) -> None:
     assert len(merge_records([LEARNED], [dataclasses.replace(LEARNED, **change)])) == 2
+
+
+def _add_one_by_one(path: Path, splits: range) -> None:
+    for split in splits:
+        add_records(path, [dataclasses.replace(RAW, split=str(split))])
+
+
+def test_probes_side_by_side_lose_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "results.json"
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_add_one_by_one, args=(path, range(n, n + 60))) for n in (0, 100)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    assert len(read_results(path)) == 120
+
+
+def test_a_file_system_without_locks_is_said_and_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(file: object, operation: int) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    add_records(tmp_path / "results.json", [RAW])
+    assert read_results(tmp_path / "results.json") == [RAW]
+    assert "let one probe at a time write here" in caplog.text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
