@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scale_video.extract.datasets.listed_path import check_listed_path
+
 _FOLDER: Final = "ucfTrainTestlist"
 _CLASS_LINE: Final = re.compile(r"(?P<number>[1-9]\d*)\s+(?P<name>\S+)")
 _VIDEO_LINE: Final = re.compile(r"(?P<path>(?P<folder>[^\s/]+)/[^\s/]+\.\w+)(?:\s+(?P<number>\d+))?")
@@ -104,6 +106,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
 
 def _read_videos(path: Path, *, index_of_class: Mapping[str, int]) -> Iterator[ListedVideo]:
     for line, text in _lines(path):
+        check_listed_path(text.split(maxsplit=1)[0], line=line)
         match = _VIDEO_LINE.fullmatch(text.replace("\\", "/"))
         if match is None:
             raise ValueError(f"{line}: cannot read {text!r}; a line is '<class>/<file>', then its class number or not")

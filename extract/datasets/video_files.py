@@ -1,11 +1,14 @@
 """Finding the video files beneath a folder, in an order and under names that don't depend on the file system."""
 
+import logging
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
+
+logger = logging.getLogger(__name__)
 
 VIDEO_EXTENSIONS: Final = frozenset(
     "3g2 3gp asf avi divx f4v flv m2ts m2v m4v mkv mov mp4 mpeg mpg mts mxf ogm ogv ts vob webm wmv".split()  # noqa: SIM905
@@ -30,9 +33,10 @@ class VideoFile(NamedTuple):
 def find_video_files(root: Path) -> list[VideoFile]:
     """Find the videos beneath a folder, sorted by id.
 
-    Symbolic links are followed, except where one leads back to a folder it lies in. A link to a file that is gone is
-    listed, so that the video is reported as missing instead of vanishing. Left out are hidden files and folders, and
-    what is still being written (``*.partial``).
+    Symbolic links are followed, except where one leads back to a folder it lies in; how many lead out of the root is
+    said, as an archive from elsewhere may hold such, too. A link to a file that is gone is listed, so that the video is
+    reported as missing instead of vanishing. Left out are hidden files and folders, and what is still being written
+    (``*.partial``).
 
     Args:
         root: The folder.
@@ -44,9 +48,12 @@ def find_video_files(root: Path) -> list[VideoFile]:
         ValueError: no such folder, no videos in it, two files of one id, a name that is no UTF-8.
     """
     check_root(root)
+    links: list[str] = []
     files = sorted(
-        VideoFile(id=unicodedata.normalize("NFC", path), path=path) for path in _walk(root, prefix="", above=())
+        VideoFile(id=unicodedata.normalize("NFC", path), path=path)
+        for path in _walk(root, prefix="", above=(), links=links)
     )
+    _mention_links_out(root, links)
     if not files:
         known = " ".join(sorted(VIDEO_EXTENSIONS))
         raise ValueError(f"no videos beneath {str(root)!r}; give the folder that holds them (known: {known})")
@@ -70,8 +77,11 @@ def check_root(root: Path) -> None:
         raise ValueError(f"{str(root)!r} is a file; give the folder that holds the videos")
 
 
-def _walk(folder: Path, *, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    """Relative paths of the video files in ``folder``, which lies beneath the folders with the identities ``above``."""
+def _walk(folder: Path, *, prefix: str, above: tuple[tuple[int, int], ...], links: list[str]) -> Iterator[str]:
+    """Relative paths of the video files in ``folder``, which lies beneath the folders with the identities ``above``.
+
+    The symbolic links on the way to them are added to ``links``.
+    """
     stat = folder.stat()
     identity = (stat.st_dev, stat.st_ino)
     if identity in above:
@@ -83,10 +93,22 @@ def _walk(folder: Path, *, prefix: str, above: tuple[tuple[int, int], ...]) -> I
             path = prefix + entry.name
             # os.path.isdir, unlike entry.is_dir, takes a link to itself for no folder instead of failing.
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
-                yield from _walk(Path(entry.path), prefix=path + "/", above=(*above, identity))
+                if entry.is_symlink():
+                    links.append(path)
+                yield from _walk(Path(entry.path), prefix=path + "/", above=(*above, identity), links=links)
             elif _is_video_name(entry.name) and (entry.is_symlink() or entry.is_file()):
+                if entry.is_symlink():
+                    links.append(path)
                 _check_utf8(path)
                 yield path
+
+
+def _mention_links_out(root: Path, links: Sequence[str]) -> None:
+    """Say how many links lead to places that are not beneath the root."""
+    inside = os.path.realpath(root)
+    out = [link for link in links if os.path.commonpath((inside, os.path.realpath(root / link))) != inside]
+    if out:
+        logger.info("%d symbolic links lead out of %s and are followed, such as %r", len(out), root, min(out))
 
 
 def _is_video_name(name: str) -> bool:

@@ -1,3 +1,4 @@
+import logging
 import os
 import unicodedata
 from pathlib import Path
@@ -119,15 +120,29 @@ def test_two_spellings_of_one_name_are_refused(tmp_path):
         list_folder(tmp_path)
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path):
+def test_links_are_followed_but_not_in_circles(tmp_path, caplog):
     touch(tmp_path, "data/run/a.mp4", "elsewhere/b.mp4")
     (tmp_path / "data/jump").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (tmp_path / "data/run/up").symlink_to(tmp_path / "data", target_is_directory=True)
     (tmp_path / "data/run/self").symlink_to(tmp_path / "data/run/self")
     (tmp_path / "data/run/link.mp4").symlink_to(tmp_path / "elsewhere/b.mp4")
     (tmp_path / "data/run/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
-    table = list_folder(tmp_path / "data")
-    assert table.ids == ("jump/b.mp4", "run/a.mp4", "run/gone.mp4", "run/link.mp4")
+    (tmp_path / "data/run/again.mp4").symlink_to("a.mp4")
+    with caplog.at_level(logging.INFO):
+        table = list_folder(tmp_path / "data")
+    assert table.ids == ("jump/b.mp4", "run/a.mp4", "run/again.mp4", "run/gone.mp4", "run/link.mp4")
+    # Neither the circle nor the link within the folder leads out of it.
+    assert "3 symbolic links lead out of" in caplog.text
+    assert "such as 'jump'" in caplog.text
+
+
+def test_a_root_that_is_a_link_itself(tmp_path, caplog):
+    touch(tmp_path, "real/a.mp4")
+    (tmp_path / "data").symlink_to(tmp_path / "real")
+    (tmp_path / "real/b.mp4").symlink_to("a.mp4")
+    with caplog.at_level(logging.INFO):
+        assert list_folder(tmp_path / "data").ids == ("a.mp4", "b.mp4")
+    assert "lead out" not in caplog.text
 
 
 def test_a_pipe_is_no_video(tmp_path):

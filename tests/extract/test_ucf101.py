@@ -189,6 +189,24 @@ def test_lists_that_name_videos_which_do_not_exist(data):
             "trainlist01.txt:1: 'ApplyEyeMakeup' is class 2 here, but 1 in classInd.txt",
         ),
         ("testlist01", f"{VIDEOS[1]}\n", "testlist01.txt:1: '.*g08_c01.avi' is in the training list of this split too"),
+        *(
+            (
+                "testlist01",
+                f"{path} 1\n",
+                r"testlist01.txt:1: '.*v_x_g01_c01.avi' leads out of the folder of the videos",
+            )
+            for path in (
+                "../v_x_g01_c01.avi",
+                "../../etc/v_x_g01_c01.avi",
+                "ApplyEyeMakeup/../../v_x_g01_c01.avi",
+                "..\\v_x_g01_c01.avi",
+                "/etc/v_x_g01_c01.avi",
+                "\\\\server\\v_x_g01_c01.avi",
+                "C:\\films\\v_x_g01_c01.avi",
+                "c:/v_x_g01_c01.avi",
+                "~/v_x_g01_c01.avi",
+            )
+        ),
     ],
 )
 def test_lines_that_cannot_be_right(tmp_path, name, text, message):
