@@ -36,7 +36,7 @@ def test_class_folders_with_deeper_folders(tmp_path):
     "paths",
     [
         ("a.mp4", "b.mp4"),  # no folders
-        ("a.mp4", "run/b.mp4", "jump/c.mp4"),  # mixed
+        ("a.mp4", "b.mp4", "run/c.mp4", "jump/d.mp4"),  # mixed, half and half
         ("run/a.mp4", "run/b.mp4"),  # a single folder
     ],
 )
@@ -74,9 +74,41 @@ def test_without_a_test_folder_val_is_the_test_part(tmp_path):
 
 
 def test_train_and_test_folders_without_classes_have_a_split_but_no_labels(tmp_path):
-    table = list_folder(touch(tmp_path, "train/a.mp4", "train/run/b.mp4", "test/jump/c.mp4"))
+    table = list_folder(touch(tmp_path, "train/a.mp4", "train/run/b.mp4", "test/jump/c.mp4", "test/d.mp4"))
     assert table.labels == {}
-    assert table.splits["1"].tolist() == [3, 1, 1]
+    assert table.splits["1"].tolist() == [3, 3, 1, 1]
+
+
+@pytest.mark.parametrize("odd", ["replacement/jump/c.mp4", "stray.mp4"])
+def test_something_beside_train_and_test_folders_is_refused(tmp_path, odd):
+    touch(tmp_path, "train/run/a.mp4", "train/jump/b.mp4", "val/run/d.mp4", odd)
+    name = odd.split("/")[0]
+    with pytest.raises(ValueError, match=rf"holds train and test folders, but '{name}' beside them; move that into"):
+        list_folder(tmp_path)
+
+
+def test_strays_among_class_folders_get_no_label_and_a_warning(tmp_path, caplog):
+    touch(tmp_path, *(f"{name}/{i}.mp4" for name in ("jump", "run") for i in range(5)), "a.mp4", "b.mp4")
+    table = list_folder(tmp_path)
+    label = dict(zip(table.ids, table.labels["label"].tolist(), strict=True))
+    assert table.class_names["label"] == ("jump", "run")
+    assert (label["a.mp4"], label["b.mp4"], label["jump/0.mp4"], label["run/0.mp4"]) == (-1, -1, 0, 1)
+    assert "2 of 12 videos lie in no class folder ('a.mp4', 'b.mp4'); they get no label" in caplog.text
+    test = {table.ids[row] for row in table.in_split("1", "test")}
+    assert sorted(video_id.split("/")[0] for video_id in test) == ["jump", "run"]
+    assert len(table.in_split("1", "train")) == 10
+
+
+def test_strays_in_train_and_test_folders_get_no_label(tmp_path):
+    touch(tmp_path, "train/a.mp4", "train/run/b.mp4", "test/jump/c.mp4", "test/run/d.mp4")
+    table = list_folder(tmp_path)
+    assert table.labels["label"].tolist() == [0, 1, -1, 1]  # ids: test/jump, test/run, train/a, train/run
+    assert table.splits["1"].tolist() == [3, 3, 1, 1]
+
+
+def test_too_many_strays_leave_no_labels_and_a_warning(tmp_path, caplog):
+    assert list_folder(touch(tmp_path, "a.mp4", "b.mp4", "run/c.mp4", "jump/d.mp4")).labels == {}
+    assert "2 of 4 videos lie in no class folder ('a.mp4', 'b.mp4'); so there are no labels at all" in caplog.text
 
 
 @pytest.mark.parametrize(
