@@ -4,15 +4,16 @@ Colours: swscale's conversion with the matrix that the stream names (BT.709, BT.
 names none, and its limited or full range; the transfer curve is left alone. Pixels count as square.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from time import perf_counter
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+from torch import Tensor
 
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.orientation import Orientation
@@ -20,8 +21,8 @@ from scale_video.extract.video_file import LIBAV_ERRORS, VideoFileError, reason
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.video_probe import VideoStatus
 
-BATCH_BYTES = 1 << 20
-"""Crops of a clip are resized in batches of about this size: small ones cost a third less together."""
+BATCH_BYTES = 1 << 19
+"""Crops of a clip are resized in batches of about this size."""
 
 
 class RgbConverter:
@@ -43,11 +44,13 @@ class RgbConverter:
         """
         try:
             converted = self._to_rgb.reformat(picture, format="rgb24", threads=1)
-            rgb = np.asarray(converted.to_ndarray(), np.uint8)
+            plane = converted.planes[0]
+            rows = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # a buffer, whatever its stub says
         except MemoryError:
             raise
         except LIBAV_ERRORS as error:
             raise VideoFileError(VideoStatus.CORRUPT, f"cannot be converted to RGB: {reason(error)}") from None
+        rgb = rows.reshape(plane.height, plane.line_size)[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
         return self._orientation.upright(rgb)
 
 
@@ -63,64 +66,84 @@ class ClipPainter:
         """
         self.seconds = 0.0
         """Spent so far."""
-        self._frames = frames
-        self._flips = [flip == 1 for flip in request.coordinates[:, Coordinate.FLIP].tolist()]
+        flips = request.coordinates[:, Coordinate.FLIP] == 1
+        self._clips = [_ClipBatch(clip, flip=flip) for clip, flip in zip(frames, flips.tolist(), strict=True)]
+        self._num_frames = request.num_frames
         # By frame size, which may change midway.
         self._boxes = lru_cache(maxsize=4)(partial(_boxes, request.coordinates))
-        # Crops of each clip, and their places in it, until there are enough to be resized together.
-        self._waiting: list[list[tuple[NDArray[np.uint8], list[int]]]] = [[] for _ in frames]
 
-    def paint(self, rgb: NDArray[np.uint8], samples: NDArray[np.int64]) -> None:
+    def paint(self, rgb: NDArray[np.uint8], samples: Sequence[int]) -> None:
         """Write one frame into all samples (flat indices into K, T) that want it, at the latest with ``finish``.
 
         Raises:
-            MemoryError: no room for the resized frames.
+            MemoryError: no room to resize frames.
         """
         begun = perf_counter()
         boxes = self._boxes(rgb.shape[0], rgb.shape[1])
-        positions: dict[int, list[int]] = {}
-        for sample in samples.tolist():
-            clip, position = divmod(sample, self._frames.shape[1])
-            positions.setdefault(clip, []).append(position)
-        for clip, wanted in positions.items():
-            crop = rgb[boxes[clip]]
-            waiting = self._waiting[clip]
-            if waiting and waiting[0][0].shape != crop.shape:  # the frame size has changed
-                self._resize(clip)
-            waiting.append((crop.copy(), wanted))  # the frame's memory is the decoder's
-            if len(waiting) * crop.size >= BATCH_BYTES:
-                self._resize(clip)
+        for sample in samples:
+            clip, position = divmod(sample, self._num_frames)
+            self._clips[clip].add(rgb[boxes[clip]], position)
         self.seconds += perf_counter() - begun
 
     def finish(self) -> None:
         """Write what waits to be resized.
 
         Raises:
-            MemoryError: no room for the resized frames.
+            MemoryError: no room to resize frames.
         """
         begun = perf_counter()
-        for clip in range(len(self._frames)):
-            self._resize(clip)
+        for clip in self._clips:
+            clip.finish()
         self.seconds += perf_counter() - begun
 
-    def _resize(self, clip: int) -> None:
+
+class _ClipBatch:
+    """Crops of one clip, until there are enough to be resized together: small ones cost a third less."""
+
+    def __init__(self, frames: NDArray[np.uint8], *, flip: bool) -> None:
+        self._frames = frames  # (T, S, S, 3)
+        self._flip = flip
+        self._crops = np.empty((0, 0, 0, 3), np.uint8)
+        self._positions: list[int] = []
+
+    def add(self, crop: NDArray[np.uint8], position: int) -> None:
+        if crop.shape != self._crops.shape[1:]:  # the first one, or the frame size has changed
+            self.finish()
+            self._crops = np.empty((max(1, BATCH_BYTES // crop.size), *crop.shape), np.uint8)
+        self._crops[len(self._positions)] = crop  # a copy: the frame's memory is the decoder's
+        self._positions.append(position)
+        if position == len(self._frames) - 1:
+            self.finish()
+        elif len(self._positions) == len(self._crops):
+            self._resize()
+
+    def finish(self) -> None:
+        if self._positions:
+            self._resize()
+        self._crops = np.empty((0, 0, 0, 3), np.uint8)
+
+    def _resize(self) -> None:
         """Bilinear with antialiasing, in integers: the same bits whatever the batch or the number of threads."""
-        if not self._waiting[clip]:
-            return
-        crops, positions = zip(*self._waiting[clip], strict=True)
-        self._waiting[clip].clear()
+        pixels = _channels_first(self._crops[: len(self._positions)])
+        first, last = self._positions[0], self._positions[-1]
+        target = _channels_first(self._frames[first : last + 1])
+        assert len(target) == len(pixels)  # a clip's samples come in order
         try:
-            pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last
-            resized = F.interpolate(pixels, size=self._frames.shape[2:4], mode="bilinear", antialias=True)
-            if self._flips[clip]:
-                resized = resized.flip(3)  # 10 times faster than a copy of NumPy's reversed view
+            # What F.interpolate(mode="bilinear", antialias=True) calls, straight into place.
+            place = torch.empty_like(target) if self._flip else target
+            torch.ops.aten._upsample_bilinear2d_aa.out(pixels, target.shape[2:], False, None, None, out=place)
+            if self._flip:
+                target.copy_(place.flip(3))  # 10 times faster than a copy of NumPy's reversed view
         except RuntimeError as error:
             if "can't allocate memory" in str(error):
-                raise MemoryError(f"no room to resize {len(crops)} frames") from None
+                raise MemoryError(f"no room to resize {len(pixels)} frames") from None
             raise
-        for frame, wanted in zip(resized.permute(0, 2, 3, 1).numpy(), positions, strict=True):
-            for position in wanted:
-                self._frames[clip, position] = frame
+        self._positions.clear()
+
+
+def _channels_first(frames: NDArray[np.uint8]) -> Tensor:
+    """A view (B, 3, H, W) of frames (B, H, W, 3)."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 def _boxes(coordinates: NDArray[np.float32], height: int, width: int) -> list[tuple[slice, slice]]:

@@ -198,5 +198,5 @@ def _answer(
         except VideoFileError as error:
             filling.error = error
         else:
-            filling.painter.paint(rgb, samples)
+            filling.painter.paint(rgb, samples.tolist())
     return any_taken

@@ -4,7 +4,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from scale_video.extract import clip_pixels
 from scale_video.extract.clip_request import ClipRequest
@@ -97,6 +99,23 @@ def test_resizing_is_pillows_antialiased_bilinear(tmp_path: Path, make_painted_v
     whole, small = (frames_of(path, clip(0, 0, right=64 / 96), frame_size=size)[0, 0] for size in (64, 23))
     resized = np.asarray(image.fromarray(whole).resize((23, 23), image.Resampling.BILINEAR))
     assert np.abs(small.astype(int) - resized).max() <= 1
+
+
+@pytest.mark.parametrize("frame_size", [23, 64, 224])
+@pytest.mark.parametrize("flip", [0, 1])
+def test_pixels_are_those_of_torchs_resize_of_pyavs_frames(
+    tmp_path: Path, make_painted_video: Callable[..., Path], frame_size: int, flip: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (6, 70, 98, 3), dtype=np.uint8)
+    path = make_painted_video(tmp_path / "a.mp4", num_frames=6, height=70, width=98, draw=noise.__getitem__)
+    box = {"top": 5 / 70, "bottom": 68 / 70, "left": 17 / 98, "right": 97 / 98}
+    frames = frames_of(path, clip(0, 0.0999, flip=flip, **box), num_frames=4, frame_size=frame_size)[0]
+    with av.open(str(path)) as container:
+        decoded = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)][:4]
+    crops = torch.from_numpy(np.stack(decoded)[:, 5:68, 17:97]).permute(0, 3, 1, 2)
+    resized = functional.interpolate(crops, size=(frame_size, frame_size), mode="bilinear", antialias=True)
+    expected = resized.flip(3) if flip else resized
+    np.testing.assert_array_equal(frames, expected.permute(0, 2, 3, 1).numpy())
 
 
 @pytest.mark.parametrize(

@@ -442,7 +442,7 @@ def torch_out_of_memory(*_: Any, **__: Any) -> None:
         ("av.open", out_of_memory),
         ("scale_video.extract.shown_frames.VideoPackets.ticks", out_of_memory),
         ("scale_video.extract.clip_pixels.VideoReformatter.reformat", out_of_memory),
-        ("torch.nn.functional.interpolate", torch_out_of_memory),
+        ("torch.empty_like", torch_out_of_memory),
     ],
 )
 def test_want_of_memory_is_not_the_files_fault(
@@ -455,16 +455,16 @@ def test_want_of_memory_is_not_the_files_fault(
     else:
         monkeypatch.setattr(target, replacement)
     with pytest.raises(MemoryError):
-        decode(plain, clip(0, 1), duration_seconds=2.0)
+        decode(plain, clip(0, 1, flip=1), duration_seconds=2.0)
 
 
 def test_other_errors_of_torch_are_not_hidden(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("no such mode")
 
-    monkeypatch.setattr("torch.nn.functional.interpolate", fail)
+    monkeypatch.setattr("torch.empty_like", fail)
     with pytest.raises(RuntimeError, match="no such mode"):
-        decode(plain, clip(0, 1), duration_seconds=2.0)
+        decode(plain, clip(0, 1, flip=1), duration_seconds=2.0)
 
 
 # The caller's mistakes -----------------------------------------------------------------------------------------------
