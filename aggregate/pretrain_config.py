@@ -1,5 +1,6 @@
 """Everything that decides what pre-training learns, with the paper's values as defaults."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
@@ -116,5 +117,7 @@ def _checked(defaults: Any, values: Mapping[str, Any], *, prefix: str) -> dict[s
             value = float(value)
         if type(value) is not expected:
             raise ValueError(f"{prefix}{name} must be {expected.__name__}, got {value!r}")
+        if expected is float and not math.isfinite(value):
+            raise ValueError(f"{prefix}{name} must be finite, got {value}")
         checked[name] = value
     return checked

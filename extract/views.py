@@ -136,7 +136,7 @@ def view_from_parameters(parameters: Mapping[str, Any]) -> View:
     """The view that ``view_parameters`` turned into these values; equal views draw equal clips.
 
     Raises:
-        ValueError: an unknown kind, or a parameter too many or too few.
+        ValueError: an unknown kind, a parameter too many or too few, of the wrong type, or out of its range.
     """
     view: View = _from_parameters(parameters, kinds=(RandomView, GridView), what="view")
     return view
@@ -153,9 +153,23 @@ def _from_parameters(parameters: Mapping[str, Any], *, kinds: tuple[type[View | 
     if values.keys() != expected:
         odd = ", ".join(sorted(values.keys() ^ expected))
         raise ValueError(f"the parameters of a {kind!r} {what} must be {', '.join(sorted(expected))}; differing: {odd}")
-    if "crop" in values:
-        values["crop"] = _from_parameters(values["crop"], kinds=(ShortSideCrop, AreaCrop), what="crop")
+    crop = values.pop("crop", None)
+    values = {name: _checked(value, name=name, default=getattr(cls(), name)) for name, value in values.items()}
+    if "crop" in expected:
+        if not isinstance(crop, Mapping):
+            raise ValueError(f"crop must be a table, got {crop!r}")
+        values["crop"] = _from_parameters(crop, kinds=(ShortSideCrop, AreaCrop), what="crop")
     return cls(**values)
+
+
+def _checked(value: Any, *, name: str, default: Any) -> Any:
+    """The value, if it is of the default's type."""
+    expected = type(default)
+    if expected is float and type(value) is int:  # 1 is a fine way to write 1.0
+        value = float(value)
+    if type(value) is not expected:
+        raise ValueError(f"{name} must be {expected.__name__}, got {value!r}")
+    return value
 
 
 def _check_counts(view: View, *names: str) -> None:

@@ -50,33 +50,35 @@ def load_preset(name: str, *, dataset: str, overrides: Sequence[str] = ()) -> Pr
         overrides: ``key=value`` with dotted keys and TOML values, laid over everything: ``pretrain.epochs=5``.
 
     Raises:
-        ValueError: no such preset, not TOML, an unknown key, or a value out of range; the message names it.
+        ValueError: no such preset, not TOML, an unknown key, or a value of the wrong type or out of range; the message
+            names it.
     """
     text, label = _read(name)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"preset {name!r} is not TOML: {error}") from None
-    values = _overlaid(values, values.pop("datasets", {}).get(dataset, {}))
+    of_datasets = _table("datasets", values.pop("datasets", {}))
+    values = _overlaid(values, _table(f"datasets.{dataset}", of_datasets.get(dataset, {})))
     for override in overrides:
         values = _overlaid(values, _parse_override(override))
     unknown = sorted(set(values) - set(_KEYS))
     if unknown:
         raise ValueError(f"preset {name!r} has the unknown key {unknown[0]!r}; known are: {', '.join(_KEYS)}")
-    views = {key: _view(key, parameters) for key, parameters in values.get("views", {}).items()}
+    views = {name: _view(name, parameters) for name, parameters in _table("views", values.get("views", {})).items()}
     preset = Preset(
         name=label,
         views=views,
-        pretrain=PretrainConfig.from_mapping(values.get("pretrain", {})),
+        pretrain=PretrainConfig.from_mapping(_table("pretrain", values.get("pretrain", {}))),
         pretrain_videos=values.get("pretrain_videos", "train"),
         train_view=values.get("train_view", "random"),
         test_view=values.get("test_view", "grid"),
     )
     if preset.pretrain_videos not in get_args(PretrainVideos):
         raise ValueError(f"pretrain_videos must be 'train' or 'all', got {preset.pretrain_videos!r}")
-    for key in (preset.train_view, preset.test_view):
-        if key not in views:
-            raise ValueError(f"preset {name!r} uses the view {key!r} but defines only: {', '.join(views) or 'none'}")
+    for view in (preset.train_view, preset.test_view):
+        if not isinstance(view, str) or view not in views:
+            raise ValueError(f"preset {name!r} uses the view {view!r} but defines only: {', '.join(views) or 'none'}")
     return preset
 
 
@@ -89,8 +91,15 @@ def _read(name: str) -> tuple[str, str]:
     return path.read_text(), path.stem
 
 
-def _view(name: str, parameters: Mapping[str, Any]) -> View:
+def _table(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a table, got {value!r}")
+    return value
+
+
+def _view(name: str, given: object) -> View:
     """A view from the parameters that are given, the paper's for the rest."""
+    parameters = _table(f"views.{name}", given)
     kind = parameters.get("kind", name)
     if kind != name:
         raise ValueError(f"views.{name} is of kind {kind!r}; a view is named after its kind")
@@ -98,7 +107,8 @@ def _view(name: str, parameters: Mapping[str, Any]) -> View:
         raise ValueError(f"unknown view {name!r}; known are: {', '.join(_DEFAULT_VIEWS)}")
     defaults = view_parameters(_DEFAULT_VIEWS[name])
     default_crop = defaults.get("crop", {}).get("kind")
-    if parameters.get("crop", {}).get("kind", default_crop) != default_crop:
+    crop = _table(f"views.{name}.crop", parameters.get("crop", {}))
+    if crop.get("kind", default_crop) != default_crop:
         defaults["crop"] = {}  # another kind of crop shares no parameter with the default one
     try:
         return view_from_parameters(_overlaid(defaults, parameters))

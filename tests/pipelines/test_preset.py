@@ -53,6 +53,23 @@ def test_overrides_and_own_files(tmp_path: Path) -> None:
         ("views.side.num_clips=3", "unknown view 'side'"),
         ("views.random.clips=3", "clips"),
         ("views.random.kind=grid", "a view is named after its kind"),
+        ("views.random.num_clips=abc", "views.random: num_clips must be int, got 'abc'"),
+        ("views.random.num_clips=16.5", "views.random: num_clips must be int, got 16.5"),
+        ("views.random.num_clips=true", "views.random: num_clips must be int, got True"),
+        ("views.random.num_clips.x=3", "views.random: num_clips must be int, got {'x': 3}"),
+        ("views.random.span_seconds='2'", "views.random: span_seconds must be float, got '2'"),
+        ("views.random.span_seconds=nan", "views.random: span_seconds must be above 0 and finite"),
+        ("views.random.seed=x", "views.random: seed must be int, got 'x'"),
+        ("views.random.crop=3", "views.random.crop must be a table, got 3"),
+        ("views.random.crop.size=big", "views.random: size must be int, got 'big'"),
+        ("views.random.crop.kind=3", "views.random: unknown kind of crop 3"),
+        ("views.grid.crop.size=3", "views.grid: the parameters of a 'grid' view .* differing: crop"),
+        ("views.random=3", "views.random must be a table, got 3"),
+        ("views=3", "views must be a table, got 3"),
+        ("pretrain=3", "pretrain must be a table, got 3"),
+        ("pretrain.model=3", "model must be a table, got 3"),
+        ("pretrain.learning_rate=nan", "learning_rate must be finite, got nan"),
+        ("train_view=['random']", r"uses the view \['random'\] but"),
         ("pretrain_videos=test", "pretrain_videos must be 'train' or 'all'"),
         ("test_view=side", "uses the view 'side' but defines only: random, grid"),
     ],
@@ -60,6 +77,25 @@ def test_overrides_and_own_files(tmp_path: Path) -> None:
 def test_every_mistake_is_named(override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_preset("honest", dataset="folder", overrides=(override,))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("datasets = 3", "datasets must be a table, got 3"),
+        ("[datasets]\nfolder = 3", "datasets.folder must be a table"),
+    ],
+)
+def test_a_mistake_in_the_tables_of_data_sets_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_preset(str(tmp_path / "mine.toml"), dataset="folder")
+
+
+def test_a_whole_number_may_stand_for_a_fraction() -> None:
+    view = load_preset("honest", dataset="folder", overrides=("views.random.span_seconds=2",)).views["random"]
+    assert view == RandomView(span_seconds=2.0)
+    assert type(view.span_seconds) is float
 
 
 def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
