@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Final
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.backbones.registry import BackboneRequest, load_backbone
 from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
 from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.cluster import num_cores
 from scale_video.extract.views import View
 from scale_video.extract.worker_paths import video_path, worker_path
 from scale_video.store.clip_plan import ClipPlan, Coordinate
@@ -67,8 +69,9 @@ class Forecast:
     forward_hours: float
     """Of one worker."""
     seconds_per_video: float
-    """Of one worker's time, all targets together."""
-    num_workers: int
+    """Of a task, for all targets together."""
+    num_tasks: int
+    """Blocks at a time."""
     num_sampled: int
     """Videos that were decoded for it."""
 
@@ -98,6 +101,8 @@ class Costs:
     """Of a clip, by view and backbone."""
     feature_dims: Mapping[str, int]
     """By backbone."""
+    num_cores: int
+    """Of the worker's machine."""
     num_sampled: int
 
 
@@ -109,7 +114,7 @@ def predicted_block_size(num_videos: int, *, seconds_per_video: float) -> int:
 
     Args:
         num_videos: of the store.
-        seconds_per_video: of one worker's time; NaN when it is not known.
+        seconds_per_video: of one task; NaN when they are not known.
     """
     default = default_block_size(num_videos)
     if not seconds_per_video > 0:
@@ -165,19 +170,22 @@ def forecast(
         num_pixels * costs.decode_seconds_per_pixel + sum(t.num_clips for t in targets) * costs.resize_seconds_per_clip
     )
     forward = sum(target.num_clips * target.forward_seconds_per_clip for target in targets)
-    threads = list(client.nthreads().values())
-    if any(backbone.device == "cuda" for backbone in backbones):  # beside each other
-        seconds = max(decode / (sum(threads) * limits.num_processes), forward / len(threads))
-    else:  # on the same cores
-        seconds = (decode + forward) / sum(threads)
+    num_threads = client.nthreads()  # by worker
+    tasks = sum(num_threads.values())
+    cores = costs.num_cores * len({urlsplit(address).hostname for address in num_threads})
+    decoders = min(cores, tasks * limits.num_processes)
+    if any(backbone.device == "cuda" for backbone in backbones):
+        seconds = max(decode / decoders, forward / len(num_threads))
+    else:  # both want the cores
+        seconds = max((decode + forward) / cores, decode / decoders, forward / tasks)
     return Forecast(
         targets=targets,
         num_bytes=sum(target.num_bytes for target in targets),
         hours=seconds / 3600,
         decode_hours=decode / 3600,
         forward_hours=forward / 3600,
-        seconds_per_video=seconds * sum(threads) / len(paths),
-        num_workers=sum(threads),
+        seconds_per_video=seconds * tasks / len(paths),
+        num_tasks=tasks,
         num_sampled=costs.num_sampled,
     )
 
@@ -233,6 +241,7 @@ def measure_costs(
             for view, of_view in sizes.items()
         },
         feature_dims={backbone.spec.name: backbone.spec.feature_dim for backbone in loaded},
+        num_cores=num_cores(),
         num_sampled=num_sampled,
     )
 

@@ -22,8 +22,8 @@ class OneLineErrors(click.Group):
         show_logs()
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click knows what to do, also where the reader of a pipe has had enough (`| head`)
         except Exception as error:
             if ctx.params.get("debug") or not _is_for_the_user(error):
                 raise

@@ -58,7 +58,7 @@ def _forecast(forecast: Forecast) -> Iterator[tuple[str, str]]:
     if len(forecast.targets) > 1:
         yield "predicted size together", _size(forecast.num_bytes)
     if forecast.hours > 0:
-        yield f"predicted time, {forecast.num_workers} at a time", _time(forecast.hours)
+        yield f"predicted time, {forecast.num_tasks} blocks at a time", _time(forecast.hours)
         yield "of one core, decoding", _time(forecast.decode_hours)
         yield "of one worker, forward pass", _time(forecast.forward_hours)
 

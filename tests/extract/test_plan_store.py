@@ -17,7 +17,7 @@ from distributed import Client
 from scale_video.extract import plan_store as plan_store_module
 from scale_video.extract.backbones.registry import parse_backbone
 from scale_video.extract.clip_decoders import DecodeLimits
-from scale_video.extract.cluster import dask_client
+from scale_video.extract.cluster import dask_client, num_cores
 from scale_video.extract.datasets.folder import list_folder
 from scale_video.extract.forecast import Forecast, forecast, measure_costs, predicted_block_size
 from scale_video.extract.plan_store import PlanReport, _duplicates, plan_store
@@ -117,7 +117,9 @@ def test_bytes_are_those_of_the_arrays_and_time_is_above_zero(client: Client, ro
     assert predicted.num_sampled == 3
     assert predicted.decode_hours > 0
     assert predicted.forward_hours > 0
-    assert predicted.hours == pytest.approx(predicted.decode_hours + predicted.forward_hours)  # one worker, on its core
+    both = predicted.decode_hours + predicted.forward_hours
+    slower = max(predicted.decode_hours, predicted.forward_hours)  # one task, and one decoder beside it
+    assert predicted.hours == pytest.approx(max(both / num_cores(), slower))
     assert predicted.seconds_per_video == pytest.approx(predicted.hours * 3600 / 11)
 
 
@@ -134,9 +136,7 @@ def test_a_backbone_that_cannot_be_had_only_costs_the_prediction(
 def test_slow_videos_make_small_blocks_unless_a_size_is_asked_for(
     client: Client, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, expected: int
 ) -> None:
-    slow = Forecast(
-        (), 0, hours=1, decode_hours=1, forward_hours=0, seconds_per_video=110, num_workers=1, num_sampled=3
-    )
+    slow = Forecast((), 0, hours=1, decode_hours=1, forward_hours=0, seconds_per_video=110, num_tasks=1, num_sampled=3)
     monkeypatch.setattr(plan_store_module, "forecast", lambda *_, **__: slow)
     # Of 11 videos the default is a block each: pretend that there were more.
     monkeypatch.setattr("scale_video.extract.forecast.default_block_size", lambda _: 64)
@@ -155,7 +155,7 @@ def test_predicted_block_size() -> None:
 
 
 def test_the_prediction_scales_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten times the videos, ten times the decoding and the forward pass; two workers, half the time."""
+    """Ten times the videos, ten times the decoding and the forward pass; two machines, half the time."""
     from scale_video.extract.draw_plan import ProbedVideos, draw_view
     from scale_video.extract.forecast import Costs
 
@@ -164,6 +164,7 @@ def test_the_prediction_scales_what_was_measured(monkeypatch: pytest.MonkeyPatch
         resize_seconds_per_clip=0.01,
         forward_seconds={"random": {"motion3d": 0.5}},
         feature_dims={"motion3d": 128},
+        num_cores=8,
         num_sampled=3,
     )
     probe = VideoProbe(VideoStatus.OK, "", 4.0, 25.0, 100, 100, 200)
@@ -189,16 +190,23 @@ def test_the_prediction_scales_what_was_measured(monkeypatch: pytest.MonkeyPatch
         )
 
     decode, forward = 10 * (100 * 100 * 200 * 1e-6 + 3 * 0.01), 10 * 3 * 0.5
-    ten = predict(10, {"worker": 1})
+    ten = predict(10, {"tcp://10.0.0.1:1": 8})
     assert ten.decode_hours * 3600 == pytest.approx(decode)
     assert ten.forward_hours * 3600 == pytest.approx(forward)
-    assert ten.hours * 3600 == pytest.approx(decode + forward)
+    assert ten.hours * 3600 == pytest.approx((decode + forward) / 8)  # all cores have something to do
     assert ten.num_bytes == 11 * 3 * 128 * 2
-    assert predict(100, {"worker": 1}).hours == pytest.approx(10 * ten.hours)
-    assert predict(10, {"a": 1, "b": 1}).hours == pytest.approx(ten.hours / 2)
-    # On a GPU both run beside each other: the slower one counts.
-    assert predict(10, {"a": 2}, "cuda", num_decoders=2).hours * 3600 == pytest.approx(max(decode / 4, forward))
-    assert predict(10, {"a": 2, "b": 2}, "cuda").hours * 3600 == pytest.approx(max(decode / 4, forward / 2))
+    assert predict(100, {"tcp://10.0.0.1:1": 8}).hours == pytest.approx(10 * ten.hours)
+    assert predict(10, {"tcp://10.0.0.1:1": 8, "tcp://10.0.0.2:1": 8}).hours == pytest.approx(ten.hours / 2)
+    # Two workers of one machine share its cores.
+    assert predict(10, {"tcp://10.0.0.1:1": 4, "tcp://10.0.0.1:2": 4}).hours == pytest.approx(ten.hours)
+    # One task: one forward pass at a time, and its one decoder, or its four, whatever the cores could do.
+    assert predict(10, {"tcp://10.0.0.1:1": 1}).hours * 3600 == pytest.approx(decode)
+    assert predict(10, {"tcp://10.0.0.1:1": 1}, num_decoders=4).hours * 3600 == pytest.approx(forward)
+    # On a GPU the forward pass takes no core; each worker has a GPU of its own.
+    assert predict(10, {"tcp://a:1": 2}, "cuda", num_decoders=2).hours * 3600 == pytest.approx(forward)
+    gpus = predict(10, {f"tcp://a:{port}": 1 for port in range(8)}, "cuda")
+    assert gpus.hours * 3600 == pytest.approx(max(decode / 8, forward / 8))
+    assert gpus.seconds_per_video == pytest.approx(gpus.hours * 3600 * 8 / 11)
 
 
 def test_measured_costs_are_of_the_order_of_a_clip(root: Path) -> None:

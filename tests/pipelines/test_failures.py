@@ -177,3 +177,12 @@ def test_listing_needs_no_torch(full_store: Path) -> None:
     )
     printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert printed.splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_has_had_enough(full_store: Path) -> None:
+    command = [sys.executable, "-m", "scale_video.pipelines.cli", "failures", str(full_store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""

@@ -68,12 +68,20 @@ def test_json_with_every_view_and_backbone(run_cli: Cli, videos: Path) -> None:
 
 
 def test_no_estimate_and_extract_reports_its_plan(run_cli: Cli, videos: Path) -> None:
-    options = (*OPTIONS, "--data", videos, "--no-estimate", "--views", "random", "--max-failures", 1)
+    options = (*OPTIONS, "--data", videos, "--no-estimate", "--views", "random", "--max-failures", 1, "--profile")
     first = run_cli("extract", *options).stdout
     assert "copies across training and test" in first
     assert "predicted" not in first
     again = run_cli("extract", *options).stdout
     assert "copies across training and test" not in again
+    profile = [[cell.strip() for cell in line.split("│")[1:5]] for line in first.splitlines() if line.count("│") == 5]
+    names = [("workers", part) for part in ("wait", "forward", "write", "rest")]
+    names += [("decoders", part) for part in ("decode", "resize")]
+    assert [(whose, name) for whose, name, _, _ in profile] == names
+    shares = [float(share.rstrip("%")) for _, _, _, share in profile]
+    assert sum(shares[:4]) == pytest.approx(100, abs=0.3)
+    assert sum(shares[4:]) == pytest.approx(100, abs=0.2)
+    assert "nothing was extracted: there is no time to share out" in again
 
 
 def test_what_is_in_the_way_is_said_before_any_video_is_looked_at(run_cli: Cli, videos: Path) -> None:
@@ -126,7 +134,7 @@ def test_advice(capsys: pytest.CaptureFixture[str], block_size: int, hours: floa
     assert expected in printed
     table = rows(printed)
     assert table["predicted size of random/vit"] == "1.6 GB"
-    assert table.get("predicted time, 2 at a time") == (None if hours != hours else "267 hours")
+    assert table.get("predicted time, 2 blocks at a time") == (None if hours != hours else "267 hours")
     assert table["unreadable"] == "0 (3 corrupt, 2 no_video_stream)"
     assert table["of these sound only"] == "2"
     assert table["labels"] == "none"
