@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import zarr
 
@@ -30,6 +30,9 @@ from scale_video.store.schema import (
     plan_chunk_rows,
 )
 from scale_video.store.stored_array import StoredArray
+
+ID_BYTES: Final = 4
+"""The least that an id takes in a chunk: its length."""
 
 
 class StoreHierarchy:
@@ -233,12 +236,12 @@ class StoreHierarchy:
         )
 
     def _check_num_videos(self) -> None:
-        """Hold the number of videos, which much memory is taken by, against the chunks of ids that are there."""
-        num_files = self.location.num_files(f"{VIDEOS}/id")
-        if self.num_videos > num_files * TABLE_CHUNK:
+        """Hold the number of videos, which much memory is taken by, against the bytes of their ids."""
+        num_bytes = self.location.num_bytes(f"{VIDEOS}/id")
+        if self.num_videos > num_bytes // ID_BYTES:
             raise StoreError(
-                f"store {self.location.url!r} claims {self.num_videos} videos, but has no more than "
-                f"{num_files * TABLE_CHUNK} ids; it is damaged, make it anew"
+                f"store {self.location.url!r} claims {self.num_videos} videos, but has only {num_bytes} bytes of ids; "
+                "it is damaged, make it anew"
             )
 
     def _plan_lengths(self, view: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
-from zarr.errors import BaseZarrError, GroupNotFoundError
+from zarr.errors import GroupNotFoundError
 
 from scale_video.store.errors import StoreError, StoreNotFoundError
 
@@ -66,7 +66,9 @@ class StoreLocation:
             raise StoreNotFoundError(
                 f"there is no feature store at {self.url!r}; `scale-video extract` makes one"
             ) from None
-        except (BaseZarrError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ImportError):  # a file system that fails, or whose client is not installed
+            raise
+        except Exception as error:  # there is no list of what Zarr and JSON raise for foreign bytes
             raise StoreError(f"{self.url!r} holds no readable Zarr group ({error}); choose another place") from error
 
     def file_sizes(self, folder: str, paths: Sequence[str]) -> NDArray[np.int64]:
@@ -101,11 +103,11 @@ class StoreLocation:
         found = self.file_system.cat_ranges(list(files), [0] * len(files), [limit] * len(files), on_error="return")
         return [_content(content) for content in found]
 
-    def num_files(self, folder: str) -> int:
-        """How many files and folders lie directly in a folder of the store; 0 when there is no such folder."""
+    def num_bytes(self, folder: str) -> int:
+        """Bytes of the files that lie directly in a folder of the store; 0 when there is no such folder."""
         self.file_system.invalidate_cache()
         try:
-            return len(self.file_system.ls(f"{self.root}/{folder}", detail=False))
+            return sum(entry["size"] or 0 for entry in self.file_system.ls(f"{self.root}/{folder}", detail=True))
         except (FileNotFoundError, NotADirectoryError):
             return 0
 

@@ -42,3 +42,13 @@ def check_text(text: str, *, what: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{what} {text!r} is no valid Unicode; rename the file, or escape what has no UTF-8") from None
+
+
+def check_relative_path(path: str) -> None:
+    """Refuse a path that could lead out of the folder that it is relative to; a store may come from anybody.
+
+    Raises:
+        ValueError: it is empty, absolute, has a part ``..``, or holds a NUL.
+    """
+    if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise ValueError(f"path {path!r} must be relative, and lie beneath the data root")

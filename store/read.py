@@ -14,6 +14,7 @@ from scale_video.store.errors import DamagedBlockError, IncompleteStoreError, Mi
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.hierarchy import StoreHierarchy
 from scale_video.store.members import attributes_of, quiet_zarr, readable
+from scale_video.store.names import check_relative_path
 from scale_video.store.schema import BLOCK_ARRAYS, PROBE_ARRAYS, column_layout
 from scale_video.store.stored_array import StoredArray
 from scale_video.store.video_probe import VideoProbe, VideoStatus
@@ -78,12 +79,17 @@ class FeatureStore(StoreHierarchy):
 
         Raises:
             MissingArrayError: there is no such column, or it is not what the format demands.
-            StoreError: it cannot be read.
+            StoreError: it cannot be read, or a path leads out of the data root.
         """
         layout = column_layout(name)
         if layout is None:
             raise MissingArrayError(f"the table of videos has no column {name!r}")
-        return self.table_array(self.videos_group(), name, layout)[rows]
+        values = self.table_array(self.videos_group(), name, layout)[rows]
+        if name == "path":
+            with readable(f"column 'path' of the table of videos in store {self.location.url!r}"):
+                for path in values:
+                    check_relative_path(path)
+        return values
 
     def probes(self, rows: slice = slice(None)) -> tuple[VideoProbe, ...]:
         """What the probe found, for some rows.

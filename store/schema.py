@@ -21,7 +21,7 @@ TABLE_CHUNK: Final = 4096
 
 MAX_CHUNK_BYTES: Final = 2**31
 """A reader takes this much memory at most for one chunk, whatever the metadata say."""
-MAX_TEXT_CHUNK_BYTES: Final = 2**28
+MAX_TEXT_CHUNK_BYTES: Final = 2**26
 
 VIDEO: Final = ("video",)
 CLIP: Final = ("video", "clip")

@@ -147,8 +147,8 @@ class StoredArray:
             chunk[...] = self.fill_value
 
     def _contents(self, chunks: list[int]) -> Iterator[bytes | None]:
-        """The bytes of chunks, None for those that are absent; of any that is too long, one byte too many."""
-        limit = self._chunk_bytes + CHECKSUM_BYTES + 1
+        """The bytes of chunks, None for those that are absent; of one that is too long, at most one byte too many."""
+        limit = self._chunk_bytes + CHECKSUM_BYTES
         paths = [f"{self.location.root}/{key}" for key in self.keys(chunks)]
         if self.location.is_local:
             for path in paths:
@@ -156,7 +156,7 @@ class StoredArray:
             return
         step = max(1, min(_BATCH_CHUNKS, _BATCH_BYTES // limit)) if not self._is_text else _BATCH_CHUNKS
         for first in range(0, len(paths), step):
-            yield from self.location.read_ranges(paths[first : first + step], limit=limit)
+            yield from self.location.read_ranges(paths[first : first + step], limit=limit + 1)
 
     def _damaged(self, index: int, error: Exception) -> StoreError:
         group, name = self.path.rsplit("/", 1)
@@ -204,12 +204,19 @@ def _read_values(path: str, chunk: NDArray[Any]) -> bool:
 
 
 def _read_bytes(path: str, limit: int) -> bytes | None:
-    """The first bytes of a local file; None when there is none."""
+    """All of a local file; None when there is none.
+
+    Raises:
+        ValueError: it is no file, or has more bytes than ``limit``.
+    """
     descriptor = _open_file(path)
     if descriptor is None:
         return None
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(limit)
+        length = os.fstat(descriptor).st_size
+        if length > limit:
+            raise ValueError(f"it has {length} bytes, more than the {limit} that it may have")
+        return file.read(length + 1)
 
 
 def _open_file(path: str) -> int | None:

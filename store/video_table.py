@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.store.names import check_name, check_text
+from scale_video.store.names import check_name, check_relative_path, check_text
 
 SPLIT_CODES: Final[Mapping[str, int]] = {"none": 0, "train": 1, "validation": 2, "test": 3}
 
@@ -51,8 +51,7 @@ class VideoTable:
             for text in texts:
                 check_text(text, what=what)
         for path in self.paths:
-            if path.startswith("/") or ".." in path.split("/"):
-                raise ValueError(f"path {path!r} must be relative, and lie beneath the data root")
+            check_relative_path(path)
         self._check_labels()
         for name, split in self.splits.items():
             check_name(name, what="split")

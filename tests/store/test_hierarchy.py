@@ -111,8 +111,8 @@ def test_a_missing_array_is_named(empty_store: Path, name: str) -> None:
         (".", {"attributes": {"num_clips": 2}}, r"array 'features' in .* the format demands \(7, 2, 4\)"),
         (
             "..",
-            {"attributes": {"num_videos": 8000}},
-            r"has shape \(7, 3, 4\), the format demands \(8000, 3, 4\)",
+            {"attributes": {"num_videos": 30}},
+            r"has shape \(7, 3, 4\), the format demands \(30, 3, 4\)",
         ),
         (
             "motion3d/features",
@@ -146,7 +146,7 @@ def test_metadata_that_lies_is_found_out(empty_store: Path, node: str, changes: 
 
 def test_no_more_videos_than_ids(empty_store: Path) -> None:
     change_metadata(empty_store, attributes={"num_videos": 10**12})
-    with pytest.raises(StoreError, match=r"claims 1000000000000 videos, but has no more than 8192 ids; it is damaged"):
+    with pytest.raises(StoreError, match=r"claims 1000000000000 videos, but has only \d+ bytes of ids; it is damaged"):
         FeatureStore.open(empty_store)
 
 

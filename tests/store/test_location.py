@@ -27,6 +27,9 @@ def test_other_urls_keep_their_file_system() -> None:
 def test_what_is_no_group_has_its_own_error(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFoundError, match=r"there is no feature store at .*; `scale-video extract` makes one"):
         StoreLocation.of(tmp_path / "nothing").open_group("r")
+    (tmp_path / "zarr.json").write_text("[" * 100_000)
+    with pytest.raises(StoreError, match="holds no readable Zarr group"):
+        StoreLocation.of(tmp_path).open_group("r")
     (tmp_path / "zarr.json").write_text("{")
     with pytest.raises(StoreError, match=r"holds no readable Zarr group .*; choose another place"):
         StoreLocation.of(tmp_path).open_group("r")
@@ -105,13 +108,13 @@ def test_errors_of_a_file_system_are_not_mistaken_for_absence(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("url", ["memory://number", "{tmp_path}"])
-def test_number_of_files(url: str, tmp_path: Path) -> None:
+def test_number_of_bytes(url: str, tmp_path: Path) -> None:
     location = StoreLocation.of(url.format(tmp_path=tmp_path))
-    assert location.num_files("ids") == 0
+    assert location.num_bytes("ids") == 0
     location.file_system.makedirs(f"{location.root}/ids", exist_ok=True)
     for name in ("a", "b"):
-        location.file_system.pipe(f"{location.root}/ids/{name}", b"1")
-    assert location.num_files("ids") == 2
+        location.file_system.pipe(f"{location.root}/ids/{name}", b"123")
+    assert location.num_bytes("ids") == 6
 
 
 def test_flush_reaches_files_and_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
