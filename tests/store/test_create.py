@@ -289,7 +289,9 @@ def test_chunks_that_no_reader_would_take_memory_for_are_not_planned(small: Modu
         match=r"^the features of 'wide' in view 'random' would have chunks of 18.0 GiB, the format allows 2; ",
     ):
         add_backbone(empty_store, view="random", name="wide", feature_dim=2**30, weights_digest="", attributes={})
-    with pytest.raises(ValueError, match=r"the coordinates of view 'random' would have chunks of 2.6 GiB, .*; make blocks"):
+    with pytest.raises(
+        ValueError, match=r"the coordinates of view 'random' would have chunks of 2.6 GiB, .*; make blocks"
+    ):
         create(small, empty_store.parent / "other.zarr", block_size=2**25)
     assert not (empty_store.parent / "other.zarr").exists()
     assert FeatureStore.open(empty_store).backbones("random") == ("motion3d",)
