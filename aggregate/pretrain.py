@@ -109,8 +109,8 @@ def _is_complete(checkpoint: Path, record: TrainingRecord) -> bool:
     difference = before.difference(record)
     if difference is not None:
         raise CheckpointError(
-            f"'{checkpoint}' is of another training ({difference}); use the same values, "
-            "another run folder, or start anew without resuming"
+            f"'{checkpoint}' is of another training ({difference}); use the same values or another run folder, "
+            "or train anew by --restart (resume=False), which deletes it"
         )
     return before.is_complete
 

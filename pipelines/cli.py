@@ -80,15 +80,16 @@ for command in (
 
 @main.command()
 @_EXPERIMENT
+@click.option("--restart", is_flag=True, help="Delete the checkpoints of these seeds and train anew.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs as well (extra [tensorboard]).")
-def pretrain(tensorboard: bool, **given: Any) -> None:
+def pretrain(restart: bool, tensorboard: bool, **given: Any) -> None:
     """Stage 2: train the aggregator.
 
     One training per seed, on the training videos of the split; run it again to resume. Prints the checkpoints.
     """
     from scale_video.pipelines.pretraining import run_pretraining
 
-    for path in run_pretraining(_experiment_request(given), tensorboard=tensorboard):
+    for path in run_pretraining(_experiment_request(given), restart=restart, tensorboard=tensorboard):
         click.echo(path)
 
 

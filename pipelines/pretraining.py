@@ -1,10 +1,13 @@
 """``scale-video pretrain``: one training per seed, on the videos that the preset allows."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from scale_video.aggregate.pretrain import pretrain
 from scale_video.pipelines.console import note
@@ -14,11 +17,12 @@ from scale_video.pipelines.provenance import feature_identity
 from scale_video.store.video_table import VideoTable
 
 
-def run_pretraining(request: ExperimentRequest, *, tensorboard: bool = False) -> list[Path]:
+def run_pretraining(request: ExperimentRequest, *, restart: bool = False, tensorboard: bool = False) -> list[Path]:
     """Train every seed that is not complete; resume where one was interrupted.
 
     Args:
         request: data set, split, features, seeds.
+        restart: delete the checkpoints of these seeds and train anew.
         tensorboard: write TensorBoard logs beside ``metrics.csv``.
 
     Returns:
@@ -45,8 +49,16 @@ def run_pretraining(request: ExperimentRequest, *, tensorboard: bool = False) ->
         folder = run_dir(request, backbone=backbone, seed=seed)
         config = replace(preset.pretrain, seed=seed)
         note(f"pre-training on {len(rows)} videos of {view}/{backbone}, seed {seed}: {folder}")
-        checkpoints.append(pretrain(features, config, run_dir=folder, provenance=provenance, tensorboard=tensorboard))
-        write_resolved_config(folder, {"pretrain": config.to_mapping(), **provenance})
+        checkpoint = pretrain(
+            features,
+            config,
+            run_dir=folder,
+            provenance=provenance,
+            resume=not restart,
+            tensorboard=tensorboard,
+            callbacks=[_ResolvedConfig(folder, {"pretrain": config.to_mapping(), **provenance})],
+        )
+        checkpoints.append(checkpoint)
     return checkpoints
 
 
@@ -55,3 +67,15 @@ def pretraining_rows(videos: VideoTable, *, split: str, which: PretrainVideos) -
     if which == "all" or not videos.splits:
         return np.arange(videos.num_videos)
     return videos.in_split(split, "train")
+
+
+class _ResolvedConfig(Callback):
+    """Writes ``config.json`` when training begins: not before, when the run may yet be refused for another's folder."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._config = config
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write it, if it is not there as it is."""
+        write_resolved_config(self._folder, self._config)

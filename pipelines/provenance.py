@@ -22,11 +22,19 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str:
-    """Commit of the checkout this code runs from; empty when it runs from an installed wheel."""
-    folder = Path(__file__).resolve().parent
-    if not (folder.parent / "setup.cfg").is_file():
-        return ""
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    """Revision of the checkout this code runs from; empty when it runs from an installed wheel."""
+    root = Path(__file__).resolve().parents[1]
+    return revision_of(root) if (root / "setup.cfg").is_file() else ""
+
+
+def revision_of(checkout: Path) -> str:
+    """Commit of a checkout, with ``-dirty`` behind it where a tracked file differs; empty where git cannot tell.
+
+    Files that git does not track don't count: what runs write lies among them.
+    """
+    # Without the lock, since git would refresh its index in passing, and other git commands may be at work.
+    command = ["git", "--no-optional-locks", "-C", str(checkout)]
+    command += ["describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

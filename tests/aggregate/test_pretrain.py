@@ -150,7 +150,7 @@ def test_without_resume_it_starts_anew(run, tiny_config):
 def test_another_configuration_is_refused_by_name(run, tiny_config, make_features):
     run()
     message = (
-        r"last\.ckpt' is of another training \(config\.learning_rate: 0\.001 != 0\.5\); use the same values, another"
+        r"last\.ckpt' is of another training \(config\.learning_rate: 0\.001 != 0\.5\); use the same values or another"
     )
     with pytest.raises(CheckpointError, match=message):
         run(replace(tiny_config, learning_rate=0.5))

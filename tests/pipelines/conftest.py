@@ -1,6 +1,6 @@
 """Real videos in the layouts that users have, and the command line called as they call it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +12,13 @@ from transformers import VideoMAEConfig, VideoMAEModel
 
 from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
 from scale_video.pipelines.cli import main
+from scale_video.pipelines.paths import ExperimentRequest
+from scale_video.store.clip_plan import ClipPlan
+from scale_video.store.create import add_backbone, create_store
+from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+from scale_video.store.video_table import VideoTable
+from scale_video.store.write import BlockWriter
 
 # Small enough for seconds, large enough that every part of the pipeline does its work.
 SMALL_TRAINING = (
@@ -40,6 +47,53 @@ def write_video(path: Path, *, seed: int, num_frames: int = 75, fps: int = 25, c
             pixels = np.roll(texture, tuple(step * index), axis=(0, 1))[:72, :96]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
         container.mux(stream.encode())
+
+
+def write_random_features(
+    url: Path,
+    *,
+    seed: int = 0,
+    backbone: str = "tiny",
+    weights_digest: str = "w0",
+    grid_weights_digest: str | None = None,
+    failed: Sequence[int] = (),
+) -> str:
+    """Random features of 40 videos of two classes, 28 of them for training; views ``random`` and ``grid``."""
+    num_videos = 40
+    rng = np.random.default_rng(seed)
+    ids = tuple(f"{'ab'[i % 2]}/{i:02d}.mp4" for i in range(num_videos))
+    videos = VideoTable(
+        ids=ids,
+        paths=ids,
+        groups=ids,
+        labels={"label": np.arange(num_videos, dtype=np.int32) % 2},
+        class_names={"label": ("a", "b")},
+        splits={"1": np.where(np.arange(num_videos) < 28, 1, 3).astype(np.uint8)},
+    )
+    probe = VideoProbe(VideoStatus.OK, duration_seconds=5, frames_per_second=10, num_frames=50, height=4, width=4)
+    valid = np.ones((num_videos, 16), dtype=bool)
+    plans = [
+        ClipPlan(
+            view=view,
+            parameters={"seed": seed, "flip_probability": flips},
+            coordinates=rng.random((*valid.shape, 7), dtype=np.float32),
+            valid=valid,
+            planned=np.ones(num_videos, dtype=bool),
+        )
+        for view, flips in (("random", 0.5), ("grid", 0.0))
+    ]
+    create_store(url, videos=videos, probes=[probe] * num_videos, plans=plans,
+                 attributes={"dataset": "folder"}, block_size=num_videos)  # fmt: skip
+    there = valid.copy()
+    there[list(failed)] = False
+    features = rng.normal(size=(*valid.shape, 4)).astype(np.float16)
+    features[~there] = np.nan
+    status = np.where(there.any(axis=1), VideoStatus.OK, VideoStatus.CORRUPT).astype(np.uint8)
+    errors = tuple("" if ok else "no frames" for ok in there.any(axis=1))
+    for view, digest in (("random", weights_digest), ("grid", grid_weights_digest or weights_digest)):
+        add_backbone(url, view=view, name=backbone, feature_dim=4, weights_digest=digest, attributes={})
+        BlockWriter(str(url), view=view, backbone=backbone).write(FeatureBlock(0, features, there, status, errors))
+    return str(url)
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +153,28 @@ def small_training() -> tuple[str, ...]:
 def make_video() -> Callable[..., None]:
     """``write_video``."""
     return write_video
+
+
+@pytest.fixture(scope="session")
+def make_store() -> Callable[..., str]:
+    """``write_random_features``."""
+    return write_random_features
+
+
+@pytest.fixture
+def request_for(tmp_path: Path) -> Callable[..., ExperimentRequest]:
+    """An experiment on a store, of a second's training, in run folders of this test."""
+
+    def make(store: str, *overrides: str, sizes: tuple[str, ...] = SMALL_TRAINING) -> ExperimentRequest:
+        return ExperimentRequest(
+            dataset="folder",
+            store=store,
+            preset="honest",
+            overrides=(*sizes, *overrides),
+            runs=tmp_path / "runs",
+        )
+
+    return make
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
@@ -16,84 +14,8 @@ from scale_video.pipelines import evaluation
 from scale_video.pipelines.evaluation import run_evaluation
 from scale_video.pipelines.paths import ExperimentRequest
 from scale_video.pipelines.pretraining import run_pretraining
-from scale_video.store.clip_plan import ClipPlan
-from scale_video.store.create import add_backbone, create_store
-from scale_video.store.feature_block import FeatureBlock
-from scale_video.store.video_probe import VideoProbe, VideoStatus
-from scale_video.store.video_table import VideoTable
-from scale_video.store.write import BlockWriter
 
-TINY = (
-    "pretrain.epochs=1",
-    "pretrain.batch_size=8",
-    "pretrain.prediction_hidden_dim=8",
-    "pretrain.target_hidden_dim=8",
-    "pretrain.set_hidden_dim=8",
-    "pretrain.projection_dim=8",
-)
-SMALL = (*TINY, "pretrain.model.width=16", "pretrain.model.num_heads=2")
-NUM_VIDEOS, NUM_TRAIN = 40, 28
-
-
-def make_store(
-    url: Path,
-    *,
-    seed: int = 0,
-    backbone: str = "tiny",
-    weights_digest: str = "w0",
-    grid_weights_digest: str | None = None,
-    failed: Sequence[int] = (),
-) -> str:
-    """Random features of 40 videos of two classes, 28 of them for training; views ``random`` and ``grid``."""
-    rng = np.random.default_rng(seed)
-    ids = tuple(f"{'ab'[i % 2]}/{i:02d}.mp4" for i in range(NUM_VIDEOS))
-    videos = VideoTable(
-        ids=ids,
-        paths=ids,
-        groups=ids,
-        labels={"label": np.arange(NUM_VIDEOS, dtype=np.int32) % 2},
-        class_names={"label": ("a", "b")},
-        splits={"1": np.where(np.arange(NUM_VIDEOS) < NUM_TRAIN, 1, 3).astype(np.uint8)},
-    )
-    probe = VideoProbe(VideoStatus.OK, duration_seconds=5, frames_per_second=10, num_frames=50, height=4, width=4)
-    valid = np.ones((NUM_VIDEOS, 16), dtype=bool)
-    plans = [
-        ClipPlan(
-            view=view,
-            parameters={"seed": seed, "flip_probability": flips},
-            coordinates=rng.random((*valid.shape, 7), dtype=np.float32),
-            valid=valid,
-            planned=np.ones(NUM_VIDEOS, dtype=bool),
-        )
-        for view, flips in (("random", 0.5), ("grid", 0.0))
-    ]
-    create_store(url, videos=videos, probes=[probe] * NUM_VIDEOS, plans=plans,
-                 attributes={"dataset": "folder"}, block_size=NUM_VIDEOS)  # fmt: skip
-    there = valid.copy()
-    there[list(failed)] = False
-    features = rng.normal(size=(*valid.shape, 4)).astype(np.float16)
-    features[~there] = np.nan
-    status = np.where(there.any(axis=1), VideoStatus.OK, VideoStatus.CORRUPT).astype(np.uint8)
-    errors = tuple("" if ok else "no frames" for ok in there.any(axis=1))
-    for view, digest in (("random", weights_digest), ("grid", grid_weights_digest or weights_digest)):
-        add_backbone(url, view=view, name=backbone, feature_dim=4, weights_digest=digest, attributes={})
-        BlockWriter(str(url), view=view, backbone=backbone).write(FeatureBlock(0, features, there, status, errors))
-    return str(url)
-
-
-@pytest.fixture
-def request_for(tmp_path: Path) -> Callable[..., ExperimentRequest]:
-    """An experiment on a store, in run folders of this test."""
-
-    def make(store: str, *, overrides: tuple[str, ...] = SMALL, **options: object) -> ExperimentRequest:
-        request = ExperimentRequest(
-            dataset="folder", store=store, preset="honest", overrides=overrides, runs=tmp_path / "runs"
-        )
-        return replace(request, **options)
-
-    return make
-
-
+MakeStore = Callable[..., str]
 Requests = Callable[..., ExperimentRequest]
 
 
@@ -109,7 +31,7 @@ def by_name(records: Sequence[EvaluationRecord]) -> dict[str, EvaluationRecord]:
     ],
 )
 def test_a_checkpoint_of_other_features_is_refused_by_name(
-    tmp_path: Path, request_for: Requests, other: dict, key: str
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, other: dict, key: str
 ) -> None:
     [checkpoint] = run_pretraining(request_for(make_store(tmp_path / "a.zarr")))
     store = make_store(tmp_path / "b.zarr", **other)
@@ -119,29 +41,28 @@ def test_a_checkpoint_of_other_features_is_refused_by_name(
     assert not (tmp_path / "runs/folder/results.json").exists()
 
 
-def test_a_checkpoint_of_another_view_is_refused(tmp_path: Path, request_for: Requests) -> None:
+def test_a_checkpoint_of_another_view_is_refused(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> None:
     store = make_store(tmp_path / "a.zarr")
     run_pretraining(request_for(store))
-    turned = request_for(store, overrides=(*SMALL, "train_view=grid", "test_view=random"))
+    turned = request_for(store, "train_view=grid", "test_view=random")
     with pytest.raises(CheckpointError, match=r"\(view: 'random' != 'grid'\)"):
         run_evaluation(turned, protocols=("knn",))
 
 
-def test_views_of_different_weights_are_refused(tmp_path: Path, request_for: Requests) -> None:
+def test_views_of_different_weights_are_refused(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> None:
     store = make_store(tmp_path / "a.zarr", grid_weights_digest="w1")
     with pytest.raises(ValueError, match=r"other weights than those in view 'random' \(weights_digest: 'w1' != 'w0'\)"):
         run_evaluation(request_for(store), protocols=("knn",))
-    one_view = request_for(store, overrides=(*SMALL, "test_view=random"))
+    one_view = request_for(store, "test_view=random")
     assert run_evaluation(one_view, protocols=("knn",))
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_init_is_the_control_of_the_checkpoint_beside_it(
-    tmp_path: Path, request_for: Requests, monkeypatch: pytest.MonkeyPatch, shuffled: bool
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch, shuffled: bool
 ) -> None:
     store = make_store(tmp_path / "a.zarr")
-    trained_with = (*SMALL, f"pretrain.shuffle_positions={str(shuffled).lower()}")
-    [checkpoint] = run_pretraining(request_for(store, overrides=trained_with))
+    [checkpoint] = run_pretraining(request_for(store, f"pretrain.shuffle_positions={str(shuffled).lower()}"))
     seen = {}
 
     def spy(config, *, feature_dim, seed):
@@ -156,19 +77,23 @@ def test_init_is_the_control_of_the_checkpoint_beside_it(
 
     monkeypatch.setattr("scale_video.pipelines.candidates.initial_aggregator", spy)
     monkeypatch.setattr(evaluation, "evaluate_representation", probe)
-    plain = request_for(store, overrides=())  # the preset's own sizes, not those that were trained
+    plain = request_for(store, sizes=())  # the preset's own sizes, not those that were trained
     names = [record.representation for record in run_evaluation(plain, protocols=("knn",))]
     assert seen["config"] == load_aggregator(checkpoint).config
     dims = {name: vectors[index].shape[1] for index, name in enumerate(names)}
-    assert dims["init"] == dims["x+cls"] == 4 + 16
+    assert dims["init"] == dims["x+cls"] == 4 + 32
 
 
-def test_without_a_checkpoint_init_follows_the_preset(tmp_path: Path, request_for: Requests) -> None:
+def test_without_a_checkpoint_init_follows_the_preset(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests
+) -> None:
     records = run_evaluation(request_for(make_store(tmp_path / "a.zarr")), protocols=("knn",))
     assert [record.representation for record in records] == ["x", "x-bins2", "x-bins4", "x-whitened", "init"]
 
 
-def test_a_row_says_what_it_is_of_and_how_it_came_about(tmp_path: Path, request_for: Requests) -> None:
+def test_a_row_says_what_it_is_of_and_how_it_came_about(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests
+) -> None:
     store = make_store(tmp_path / "a.zarr", failed=(0, 3, 39))
     records = run_evaluation(request_for(store), protocols=("knn", "linear"))
     assert read_results(tmp_path / "runs/folder/results.json") == sorted(records, key=lambda r: r.protocol)
@@ -182,7 +107,7 @@ def test_a_row_says_what_it_is_of_and_how_it_came_about(tmp_path: Path, request_
         assert "without features and left out: 2 training and 1 test videos" in record.note
 
 
-def test_rows_of_other_features_are_kept_apart(tmp_path: Path, request_for: Requests) -> None:
+def test_rows_of_other_features_are_kept_apart(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> None:
     for seed in (0, 1, 1):
         url = tmp_path / f"{seed}.zarr"
         store = str(url) if url.exists() else make_store(url, seed=seed)
@@ -191,7 +116,7 @@ def test_rows_of_other_features_are_kept_apart(tmp_path: Path, request_for: Requ
 
 
 def test_a_damaged_results_file_is_refused_before_features_are_read(
-    tmp_path: Path, request_for: Requests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_store(tmp_path / "a.zarr")
     path = tmp_path / "runs/folder/results.json"
@@ -203,9 +128,9 @@ def test_a_damaged_results_file_is_refused_before_features_are_read(
 
 
 def test_a_checkpoint_that_saw_test_videos_is_refused_before_features_are_read(
-    tmp_path: Path, request_for: Requests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = request_for(make_store(tmp_path / "a.zarr"), overrides=(*SMALL, "pretrain_videos=all"))
+    request = request_for(make_store(tmp_path / "a.zarr"), "pretrain_videos=all")
     run_pretraining(request)
     records = by_name(run_evaluation(request, protocols=("knn",), allow_seen=True))
     assert {name for name, record in records.items() if record.seen} == {"h", "cls", "x+cls", "x+h+cls"}
@@ -214,8 +139,23 @@ def test_a_checkpoint_that_saw_test_videos_is_refused_before_features_are_read(
         run_evaluation(request, protocols=("knn",))
 
 
+def test_a_gpu_is_used_if_there_is_one(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Exception):
+        pass
+
+    def probe(*arguments, device, **options):
+        raise Asked(device)
+
+    monkeypatch.setattr(evaluation.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(evaluation, "evaluate_representation", probe)
+    with pytest.raises(Asked, match="cuda"):
+        run_evaluation(request_for(make_store(tmp_path / "a.zarr")), protocols=("knn",))
+
+
 def test_what_is_probed_is_kept_when_a_later_probe_fails(
-    tmp_path: Path, request_for: Requests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments, **options):
         raise MemoryError
