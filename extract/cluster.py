@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import dask
 from distributed import Client, LocalCluster, Worker
@@ -16,6 +17,11 @@ longer, and a local cluster that has given up its last worker waits forever."""
 ALLOWED_FAILURES = 10
 """How often the workers of one task may die before Dask gives the task up. What decoding does to a process never hits a
 worker, so a worker that dies was killed by somebody else, and its block is as good as any."""
+
+ANSWER_SECONDS = 10.0
+"""In which a scheduler must answer, and come back when the connection is lost."""
+WORKER_SECONDS = 60.0
+"""How long a job waits for the first worker of a cluster that is there already."""
 
 
 def num_cores() -> int:
@@ -45,23 +51,13 @@ def dask_client(
         threads_per_worker: tasks at a time of a worker process.
 
     Raises:
-        ConnectionError: the scheduler does not answer.
+        ConnectionError: the scheduler does not answer, has no workers, or has workers with another release.
         ValueError: num_workers < 1.
     """
     if num_workers < 1:
         raise ValueError(f"number of workers must be at least 1, got {num_workers}")
     if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout="10s")
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ConnectionError(f"no Dask scheduler answers at {scheduler!r} within 10 s: {error}") from None
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=60)
-            except TimeoutError:
-                raise ConnectionError(
-                    f"the Dask scheduler at {scheduler!r} has had no worker for 60 s; start one"
-                ) from None
+        with _joined(scheduler) as client:
             yield client
         return
     preloads = [*dask.config.get("distributed.worker.preload"), *([__name__] if processes else [])]
@@ -87,6 +83,52 @@ def dask_client(
         yield client
 
 
+@contextmanager
+def _joined(scheduler: str) -> Iterator[Client]:
+    """A client of a running cluster, with certificates as Dask is configured; what goes wrong is told by us alone."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        try:
+            client = Client(scheduler, timeout=f"{ANSWER_SECONDS:g}s")
+        except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:  # TypeError: no certificates
+            raise ConnectionError(
+                f"no Dask scheduler answers at {scheduler!r} within {ANSWER_SECONDS:g} s: {error}"
+            ) from None
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=WORKER_SECONDS)
+            except TimeoutError:
+                raise ConnectionError(
+                    f"the Dask scheduler at {scheduler!r} has had no worker for {WORKER_SECONDS:g} s; start one"
+                ) from None
+            _check_releases(client)
+            yield client
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check_releases(client: Client) -> None:
+    """Make sure that workers have this package, in the client's release: others may decode or write differently.
+
+    Raises:
+        ConnectionError: one has not.
+    """
+    ours = installed_release()
+    for worker, release in client.run(installed_release, on_error="return").items():
+        if release != ours:
+            what = f"has scale-video {release}" if isinstance(release, str) else f"cannot run scale-video ({release})"
+            raise ConnectionError(f"the worker at {worker} {what}, this is {ours}; install the same release there")
+
+
+def installed_release() -> str:
+    """Version of this package, where it is called."""
+    return version("scale-video")
+
+
 def dask_setup(worker: Worker) -> None:
-    """Leave Ctrl-C to the client, which ends its workers in order; Dask calls this in each process of a local cluster."""
+    """Leave Ctrl-C to the client, which ends its workers in order; Dask calls this in each local worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

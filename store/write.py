@@ -8,6 +8,7 @@ import zarr
 
 from scale_video.store.digests import block_digest
 from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.in_place_folder import InPlaceFolder
 from scale_video.store.lock import check_lock
 from scale_video.store.read import FeatureStore
 
@@ -36,7 +37,7 @@ class BlockWriter:
         self._planned_clips = self._store.plan_arrays(view)["valid"]
         # Reopened arrays forget this setting, and a chunk of fill values would be left out without it.
         self._layouts = self._store.backbone_arrays(view, backbone)
-        group = self._store.backbone_group(view, backbone)
+        group = self._group()
         self._arrays = {
             name: cast("zarr.Array[Any]", group[name]).with_config({"write_empty_chunks": True})
             for name in self._layouts
@@ -52,6 +53,13 @@ class BlockWriter:
         """
         self._check_lock()
         rows = self._check(block)
+        try:
+            self._write(block, rows)
+        except FileNotFoundError:
+            self._check_lock()  # where the whole store is gone, this says so
+            raise
+
+    def _write(self, block: FeatureBlock, rows: slice) -> None:
         if self._layouts["commit"].sizes([block.index])[0] > 0:
             self._mark(block.index, 0)
         values = {
@@ -65,6 +73,14 @@ class BlockWriter:
         self._flush(block.index, *values)
         self._check_lock()
         self._mark(block.index, block_digest(block, plan=self._plan_digest))
+
+    def _group(self) -> zarr.Group:
+        """The group of the backbone, in which arrays can be written."""
+        if not self._location.is_local:
+            view, backbone = self.path.split("/")
+            return self._store.backbone_group(view, backbone)
+        folder = InPlaceFolder(self._location.root)
+        return zarr.open_group(folder, mode="r+", path=self.path, zarr_format=3, use_consolidated=False)
 
     def _check_lock(self) -> None:
         if self._lock_token is not None:
