@@ -36,7 +36,7 @@ def pretrain(
     resume: bool = True,
     progress: bool = True,
     tensorboard: bool = False,
-    checkpoint_every_epochs: int = 1,
+    checkpoint_every_seconds: float = 60,
     accelerator: str = "auto",
     callbacks: Sequence[Callback] = (),
 ) -> Path:
@@ -55,7 +55,8 @@ def pretrain(
         resume: Go on from ``last.ckpt`` if there is one. False deletes it and starts anew.
         progress: Show a bar on stderr, if that is a terminal.
         tensorboard: Write TensorBoard logs as well, to ``run_dir/tensorboard``.
-        checkpoint_every_epochs: Epochs between two checkpoints.
+        checkpoint_every_seconds: Age of the last checkpoint at which the end of an epoch writes the next; 0: every
+            epoch. The last epoch always does.
         accelerator: Lightning's: ``auto`` takes a GPU if there is one, ``cpu`` never does.
         callbacks: Further Lightning callbacks.
 
@@ -67,8 +68,8 @@ def pretrain(
         CheckpointError: ``last.ckpt`` is unreadable, or stems from another configuration or other features.
         TrainingDivergedError: a loss is no longer finite.
     """
-    if checkpoint_every_epochs < 1:
-        raise ValueError(f"checkpoint_every_epochs must be at least 1, got {checkpoint_every_epochs}")
+    if not checkpoint_every_seconds >= 0:
+        raise ValueError(f"checkpoint_every_seconds must not be negative, got {checkpoint_every_seconds}")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("tensorboard=True needs TensorBoard; install it with: pip install 'scale-video[tensorboard]'")
     data = ClipSetDataModule(features, config)
@@ -91,7 +92,7 @@ def pretrain(
             accelerator=accelerator,
             devices=1,
             max_epochs=config.epochs,
-            callbacks=[_SeededDropout(), RunFolder(run_dir, checkpoint_every_epochs=checkpoint_every_epochs), *extra],
+            callbacks=[_SeededDropout(), RunFolder(run_dir, checkpoint_every_seconds=checkpoint_every_seconds), *extra],
             plugins=[PlainCheckpointIO()],
             logger=TensorBoardLogger(run_dir, name="tensorboard", version="") if tensorboard else False,
             log_every_n_steps=1,  # metrics are logged once an epoch

@@ -35,13 +35,15 @@ class RunFolder(Checkpoint):
 
     Args:
         folder: Where to write; made if absent.
-        checkpoint_every_epochs: Epochs between two checkpoints; the last epoch always has one.
+        checkpoint_every_seconds: An epoch ends with a checkpoint when the last one is that old; the last epoch always
+            does. What an interruption can cost is this, and an epoch.
     """
 
-    def __init__(self, folder: Path, *, checkpoint_every_epochs: int) -> None:
+    def __init__(self, folder: Path, *, checkpoint_every_seconds: float) -> None:
         self._folder = folder
-        self._every = checkpoint_every_epochs
+        self._every_seconds = checkpoint_every_seconds
         self._epoch_start = 0.0
+        self._last_checkpoint = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the rows of epochs that come after the checkpoint and are trained again."""
@@ -51,11 +53,13 @@ class RunFolder(Checkpoint):
         if metrics.exists():
             with metrics.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
-        with metrics.open("w", newline="") as file:
+        partial = metrics.with_name(f"{METRICS_NAME}.partial")
+        with partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-        self._epoch_start = time.perf_counter()
+        partial.replace(metrics)
+        self._epoch_start = self._last_checkpoint = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append a row, epochs counted from 1; save when it is time."""
@@ -66,8 +70,9 @@ class RunFolder(Checkpoint):
         with (self._folder / METRICS_NAME).open("a", newline="") as file:
             csv.DictWriter(file, _COLUMNS).writerow(row)
         self._epoch_start = now
-        if epoch % self._every == 0 or epoch == trainer.max_epochs:
+        if now - self._last_checkpoint >= self._every_seconds or epoch == trainer.max_epochs:
             trainer.save_checkpoint(self._folder / CHECKPOINT_NAME)
+            self._last_checkpoint = time.perf_counter()
 
 
 class PlainCheckpointIO(TorchCheckpointIO):

@@ -9,12 +9,14 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
+from scale_video.aggregate import run_folder
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator, load_record
 from scale_video.aggregate.embed import embed_videos
 from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.aggregate.lightning_module import TrainingDivergedError
 from scale_video.aggregate.pretrain import pretrain
 from scale_video.aggregate.pretrain_config import PretrainConfig
+from scale_video.aggregate.run_folder import PlainCheckpointIO
 from scale_video.aggregate.set_transformer import SetTransformerConfig
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.clip_plan import Coordinate
@@ -82,14 +84,51 @@ def test_metrics_have_a_row_an_epoch(run):
     assert float(table[0]["learning_rate"]) > float(table[1]["learning_rate"])
 
 
-@pytest.mark.parametrize("every", [1, 2])
+class Clock(Callback):
+    """Stands still but for the beginnings of epochs, which are ten seconds apart."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def perf_counter(self):
+        return self.seconds
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0:
+            self.seconds += 10
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(run_folder, "time", clock)
+    return clock
+
+
+@pytest.mark.parametrize(("every", "saved"), [(0, [1, 2, 3, 4, 5]), (20, [2, 4, 5]), (25, [3, 5]), (60, [5])])
+def test_checkpoints_are_written_by_time_and_at_the_end(run, tiny_config, clock, monkeypatch, every, saved):
+    epochs = []
+    save = PlainCheckpointIO.save_checkpoint
+
+    def spy(self, checkpoint, path, storage_options=None):
+        epochs.append(checkpoint["scale_video"]["epochs_done"])
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(PlainCheckpointIO, "save_checkpoint", spy)
+    path = run(replace(tiny_config, epochs=5), checkpoint_every_seconds=every, callbacks=[clock])
+    assert epochs == saved
+    assert load_record(path).epochs_done == 5
+
+
+@pytest.mark.parametrize("every", [0, 20])
 @pytest.mark.parametrize("masking", ["exact", "independent"])
-def test_a_resumed_run_ends_with_the_same_bits(run, tiny_config, every, masking):
+def test_a_resumed_run_ends_with_the_same_bits(run, tmp_path, tiny_config, clock, every, masking):
     config = replace(tiny_config, epochs=5, masking=masking)
     expected = run(config, folder="uninterrupted")
     with pytest.raises(Interrupted):
-        run(config, checkpoint_every_epochs=every, callbacks=[StopDuring(3)])
-    path = run(config, checkpoint_every_epochs=every)
+        run(config, checkpoint_every_seconds=every, callbacks=[clock, StopDuring(3)])
+    assert load_record(tmp_path / "run" / "last.ckpt").epochs_done == (3 if every == 0 else 2)
+    path = run(config, checkpoint_every_seconds=every, callbacks=[clock])
     assert load_record(path).epochs_done == 5
     assert [row["epoch"] for row in rows(path)] == ["1", "2", "3", "4", "5"]
     ours, theirs = weights(path), weights(expected)
@@ -174,7 +213,7 @@ def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(run, 
 
     message = r"loss of .*set not finite in epoch 3, step 9; lower learning_rate \(0\.001\) or raise warmup_fraction"
     with pytest.raises(TrainingDivergedError, match=message) as error:
-        run(callbacks=[Spoil()])
+        run(checkpoint_every_seconds=0, callbacks=[Spoil()])
     assert "\n" not in str(error.value)
     path = run()  # goes on from the end of the second epoch
     assert all(value.isfinite().all() for value in weights(path).values())
@@ -204,9 +243,22 @@ def test_tensorboard_logs(run):
     assert list((path.parent / "tensorboard").glob("events.out.*"))
 
 
-def test_checkpoint_interval_must_be_positive(run):
-    with pytest.raises(ValueError, match="checkpoint_every_epochs must be at least 1, got 0"):
-        run(checkpoint_every_epochs=0)
+def test_checkpoint_interval_must_not_be_negative(run):
+    with pytest.raises(ValueError, match="checkpoint_every_seconds must not be negative, got -1"):
+        run(checkpoint_every_seconds=-1)
+
+
+def test_metrics_are_never_half_written(run, monkeypatch):
+    path = run()
+    before = rows(path)
+
+    def full_disk(self, rows):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        run(resume=False)
+    assert rows(path) == before
 
 
 def test_bad_provenance_is_refused_before_training(run):
