@@ -13,9 +13,9 @@ class VideoStatus(IntEnum):
     PENDING = 0
     OK = 1
     PADDED = 2
-    """All clips are there; the video is shorter than a clip, so its last frame repeats."""
+    """All clips are there; one reaches past the end of the video, whose last frame repeats."""
     PARTIAL = 3
-    """It decoded to less than it announced: clips that reach past the last frame are not valid."""
+    """The file holds less than it announces; clips that could not be had are not valid."""
     NO_VIDEO_STREAM = 4
     CORRUPT = 5
     MISSING = 6
