@@ -12,6 +12,9 @@ import pytest
 from click.testing import Result
 
 from scale_video.extract.datasets.edited_videos import DemoParameters
+from scale_video.pipelines import demo
+from scale_video.pipelines.paths import ExperimentRequest
+from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.store.read import FeatureStore
 
 Cli = Callable[..., Result]
@@ -69,3 +72,45 @@ def test_extract_renders_an_embedded_data_set_that_is_not_there(run_cli: Cli, mo
     run_cli("extract", "--dataset", "demo-hard", "--workers", 1, "--threads")
     assert FeatureStore.open("features/demo-hard.zarr").read_features("random", "motion3d").valid.all()
     assert len(list(Path("data/demo-hard").rglob("*.mp4"))) == 24
+
+
+def test_an_evaluation_is_done_once_unless_its_marker_cannot_be_read(
+    tmp_path: Path,
+    make_store: Callable[..., str],
+    request_for: Callable[..., ExperimentRequest],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Evaluated(Exception):
+        pass
+
+    def evaluate(*arguments: object, **options: object) -> None:
+        raise Evaluated
+
+    experiment = request_for(make_store(tmp_path / "a.zarr", backbone=demo.BACKBONE))
+    run_pretraining(experiment)
+    records = demo._evaluate_once(experiment, protocols=("knn",))
+    monkeypatch.setattr(demo, "run_evaluation", evaluate)
+    again = demo._evaluate_once(experiment, protocols=("knn",))
+    assert {record.key for record in again} == {record.key for record in records}
+    with pytest.raises(Evaluated):
+        demo._evaluate_once(experiment, protocols=("knn", "linear"))
+    marker = tmp_path / "runs/folder/folder-honest.evaluated.json"
+    for content in (b"", b"{", b"[]", b'{"fingerprint": "of something else"}', b"\xff"):
+        marker.write_bytes(content)
+        with pytest.raises(Evaluated):
+            demo._evaluate_once(experiment, protocols=("knn",))
+
+
+def test_rows_of_an_earlier_plan_are_not_shown_for_this_one(
+    tmp_path: Path, make_store: Callable[..., str], request_for: Callable[..., ExperimentRequest]
+) -> None:
+    earlier, now = (
+        request_for(make_store(tmp_path / f"{seed}.zarr", seed=seed, backbone=demo.BACKBONE)) for seed in (0, 1)
+    )
+    run_pretraining(earlier)
+    demo._evaluate_once(earlier, protocols=("knn",))
+    run_pretraining(now, restart=True)
+    records = demo._evaluate_once(now, protocols=("knn",))
+    again = demo._evaluate_once(now, protocols=("knn",))  # from the file, which has the rows of both
+    assert len(again) == len(records) == 9
+    assert {record.plan_digest for record in again} == {FeatureStore.open(now.store).plan_digest("random")}
