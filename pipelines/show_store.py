@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from scale_video.pipelines.console import as_values, note, print_table, stdout
+from scale_video.pipelines.drift import DriftReport
 from scale_video.pipelines.failures import PLAN, FailureListing, FailureRecord
 from scale_video.pipelines.inspection import StoreInfo
 from scale_video.store.verify import VerifyReport
 from scale_video.store.video_probe import VideoStatus
 
-if TYPE_CHECKING:  # these pull in torch, of which a listing has no need
+if TYPE_CHECKING:  # it pulls in torch, of which a listing has no need
     from scale_video.pipelines.clip_export import ShownClip
-    from scale_video.pipelines.recompute import DriftReport
 
 ROWS_IN_A_TABLE = 500
 """Of a long list on a terminal: a table is laid out whole, and a hundred thousand rows would take a minute."""
@@ -138,7 +138,7 @@ def _summary(counts: Counter[tuple[bool, VideoStatus]]) -> Iterator[str]:
         )
 
 
-def drift_report(report: "DriftReport") -> None:
+def drift_report(report: DriftReport) -> None:
     """Print how far recomputed features are from the stored ones, and the worst of them."""
     rows = [
         (

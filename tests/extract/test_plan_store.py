@@ -16,10 +16,12 @@ from distributed import Client
 
 from scale_video.extract import plan_store as plan_store_module
 from scale_video.extract.backbones.registry import parse_backbone
+from scale_video.extract.calibration import Costs, SampledVideo, measure_costs
 from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.cluster import dask_client, num_cores
 from scale_video.extract.datasets.folder import list_folder
-from scale_video.extract.forecast import Forecast, forecast, measure_costs, predicted_block_size
+from scale_video.extract.draw_plan import ProbedVideos, draw_view
+from scale_video.extract.forecast import Forecast, forecast, predicted_block_size
 from scale_video.extract.plan_store import PlanReport, _duplicates, plan_store
 from scale_video.extract.views import GridView, RandomView
 from scale_video.store.create import add_backbone, default_block_size
@@ -156,8 +158,6 @@ def test_predicted_block_size() -> None:
 
 def test_the_prediction_scales_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten times the videos, ten times the decoding and the forward pass; two machines, half the time."""
-    from scale_video.extract.draw_plan import ProbedVideos, draw_view
-    from scale_video.extract.forecast import Costs
 
     costs = Costs(
         decode_seconds_per_pixel=1e-6,
@@ -211,7 +211,6 @@ def test_the_prediction_scales_what_was_measured(monkeypatch: pytest.MonkeyPatch
 
 def test_measured_costs_are_of_the_order_of_a_clip(root: Path) -> None:
     """A file that is no film is left out of the measurement."""
-    from scale_video.extract.forecast import SampledVideo
 
     whole = np.array([[0, 0, 0, 1, 1, 0, 1.0]], np.float32)
     samples = [
