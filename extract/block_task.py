@@ -7,7 +7,7 @@ goes into the store for one of them does not depend on which others are served a
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from time import perf_counter
 
@@ -320,7 +320,8 @@ def _load_once(load: Callable[[BackboneRequest], Backbone], request: BackboneReq
 
 @lru_cache(maxsize=8)
 def _load_cached(load: Callable[[BackboneRequest], Backbone], request: BackboneRequest) -> Backbone:
-    return load(request)
+    # A folder of weights may lie elsewhere on this worker; the name of a hub is no path, and stays.
+    return load(replace(request, source=worker_path(request.source)) if request.source else request)
 
 
 def thread_decoders(limits: DecodeLimits) -> ClipDecoders:

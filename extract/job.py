@@ -6,7 +6,6 @@ There is no other state than the commit marks in the store, so the same call aft
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from threading import Lock
@@ -174,16 +173,14 @@ def _run(
 ) -> list[BlockWork]:
     """Run blocks; give back those whose workers died too often for Dask's taste, which is nobody's fault yet."""
     killed: list[BlockWork] = []
-    for work, future in bounded_map(client, partial(extract_block, task), works):
+    for work, outcome in bounded_map(client, partial(extract_block, task), works):
         if check is not None:
             check()
         try:
-            state.finished(future.result())
+            state.finished(outcome.result())
         except KilledWorker:
             killed.append(work)
             state.killed(work)
-        except CancelledError:
-            raise ConnectionError(f"the Dask scheduler is gone; {AGAIN}") from None
         except OSError as error:
             raise StoreError(f"the store cannot be written: {error}; mend that: {AGAIN}") from error
     return killed

@@ -8,8 +8,8 @@ from distributed import Client, KilledWorker
 from scale_video.extract.block_task import thread_decoders
 from scale_video.extract.bounded_map import bounded_map
 from scale_video.extract.clip_decoders import DecodeLimits
-from scale_video.extract.worker_paths import video_path, worker_path
-from scale_video.store.video_probe import VideoProbe
+from scale_video.extract.worker_paths import check_data_root, video_path, worker_path
+from scale_video.store.video_probe import VideoProbe, VideoStatus
 
 PROBES_PER_TASK = 32
 
@@ -35,16 +35,17 @@ def probe_videos(
         progress: called with the number of files seen so far.
 
     Raises:
-        ConnectionError: workers die again and again.
+        ConnectionError: workers die again and again, or the scheduler is gone.
+        StoreError: a worker finds no folder of videos.
     """
     limits = limits or DecodeLimits()
     starts = range(0, len(paths), PROBES_PER_TASK)
     chunks = ((start, tuple(paths[start : start + PROBES_PER_TASK])) for start in starts)
     probes: list[VideoProbe | None] = [None] * len(paths)
     seen = 0
-    for (start, chunk), future in bounded_map(client, partial(_probe_chunk, root, limits), chunks):
+    for (start, chunk), outcome in bounded_map(client, partial(_probe_chunk, root, limits), chunks):
         try:
-            found = future.result()
+            found = outcome.result()
         except KilledWorker:
             raise ConnectionError(
                 f"workers die again and again while they look at {chunk[0]!r} and its neighbours"
@@ -58,4 +59,7 @@ def probe_videos(
 
 def _probe_chunk(root: str, limits: DecodeLimits, chunk: Chunk) -> list[VideoProbe]:
     here = worker_path(root)
-    return list(thread_decoders(limits).probe(video_path(here, path) for path in chunk[1]))
+    probes = list(thread_decoders(limits).probe(video_path(here, path) for path in chunk[1]))
+    if any(probe.status == VideoStatus.MISSING for probe in probes):
+        check_data_root(here)
+    return probes
