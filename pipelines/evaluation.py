@@ -30,7 +30,7 @@ from scale_video.pipelines.paths import (
 )
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.provenance import feature_identity
-from scale_video.store.read import FeatureStore
+from scale_video.store.union import ReadableStore
 
 
 def run_evaluation(
@@ -97,7 +97,7 @@ def run_evaluation(
     return records
 
 
-def record_digests(store: FeatureStore, preset: Preset, *, backbone: str) -> dict[str, str]:
+def record_digests(store: ReadableStore, preset: Preset, *, backbone: str) -> dict[str, str]:
     """The digests that records of these features carry: of both sides' plans, and of the weights.
 
     Raises:
@@ -120,7 +120,7 @@ def record_digests(store: FeatureStore, preset: Preset, *, backbone: str) -> dic
     }
 
 
-def _check_labels(store: FeatureStore) -> None:
+def _check_labels(store: ReadableStore) -> None:
     if "label" not in store.videos.labels:
         raise ValueError(
             f"the probes need labels, and data set {store.attributes['dataset']!r} has none; put the videos into one "
@@ -128,7 +128,7 @@ def _check_labels(store: FeatureStore) -> None:
         )
 
 
-def _seed_run(request: ExperimentRequest, store: FeatureStore, preset: Preset, *, backbone: str, seed: int) -> SeedRun:
+def _seed_run(request: ExperimentRequest, store: ReadableStore, preset: Preset, *, backbone: str, seed: int) -> SeedRun:
     """Load a seed's checkpoint, if there is one, and check that it was trained on the features at hand.
 
     Raises:
@@ -171,7 +171,7 @@ def _refuse_seen(runs: Sequence[SeedRun]) -> None:
             )
 
 
-def _side(store: FeatureStore, split: str, part: str, *, view: str, backbone: str) -> ProbeSide:
+def _side(store: ReadableStore, split: str, part: str, *, view: str, backbone: str) -> ProbeSide:
     videos = store.videos
     rows = videos.in_split(split, part)
     features = store.read_features(view, backbone, rows)

@@ -1,6 +1,5 @@
 """``scale-video info`` and ``verify``: what a store holds, and whether it is as it was committed."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from scale_video.pipelines.console import ticking
 from scale_video.store.read import FeatureStore
+from scale_video.store.union import ReadableStore, open_stores, store_urls
 from scale_video.store.verify import VerifyReport, verify_store
 from scale_video.store.video_probe import VideoStatus
 from scale_video.store.video_table import SPLIT_CODES
@@ -49,12 +49,12 @@ class StoreInfo:
 
 
 def run_info(url: str) -> StoreInfo:
-    """Summarise a store.
+    """Summarise a store, or several as one.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: it cannot be read; or several do not go together.
     """
-    store = FeatureStore.open(url)
+    store = open_stores(url)
     videos = store.videos
     return StoreInfo(
         url=url,
@@ -72,14 +72,16 @@ def run_info(url: str) -> StoreInfo:
     )
 
 
-def _features_info(store: FeatureStore, view: str, backbone: str) -> FeaturesInfo:
-    arrays = store.backbone_arrays(view, backbone)
-    statuses = Counter(VideoStatus(code).name.lower() for code in store.outcome(view, backbone).status)
+def _features_info(store: ReadableStore, view: str, backbone: str) -> FeaturesInfo:
+    counts = np.zeros(np.iinfo(np.uint8).max + 1, dtype=np.int64)
+    for _, status, _ in store.outcomes(view, backbone):
+        counts += np.bincount(status, minlength=len(counts))
+    statuses = {VideoStatus(code).name.lower(): int(counts[code]) for code in np.flatnonzero(counts).tolist()}
     return FeaturesInfo(
         view=view,
         backbone=backbone,
-        num_clips=int(arrays["features"].shape[1]),
-        feature_dim=int(arrays["features"].shape[2]),
+        num_clips=store.num_clips(view),
+        feature_dim=store.feature_dim(view, backbone),
         num_committed=int(store.committed(view, backbone).sum()),
         num_blocks=store.num_blocks,
         statuses=dict(sorted(statuses.items())),
@@ -93,7 +95,7 @@ def run_verify(url: str) -> VerifyReport:
     Raises:
         StoreError: one cannot be opened at all.
     """
-    reports = {part: _verify_one(part) for part in url.split(",")}
+    reports = {part: _verify_one(part) for part in store_urls(url)}
     several = len(reports) > 1
     return VerifyReport(
         num_blocks=sum(report.num_blocks for report in reports.values()),

@@ -10,7 +10,7 @@ from typing import Any
 from scale_video.pipelines.preset import Preset, default_preset, load_preset
 from scale_video.pipelines.provenance import git_revision, versions
 from scale_video.store.errors import MissingArrayError, PlanMismatchError
-from scale_video.store.read import FeatureStore
+from scale_video.store.union import ReadableStore, open_stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ExperimentRequest:
 
     dataset: str
     store: str
-    """Path or fsspec URL."""
+    """Path or fsspec URL; several, separated by commas, are read as one."""
     preset: str
     backbone: str | None = None
     """Name of the features; the only ones of the store when None."""
@@ -44,13 +44,13 @@ class ExperimentRequest:
         return load_preset(self.preset, dataset=self.dataset, overrides=self.overrides)
 
 
-def open_store(request: ExperimentRequest) -> FeatureStore:
-    """Open the store of an experiment.
+def open_store(request: ExperimentRequest) -> ReadableStore:
+    """Open the store of an experiment, or several stores as one.
 
     Raises:
-        StoreError: it is not there, or holds another data set.
+        StoreError: it is not there, or holds another data set; or several do not go together.
     """
-    store = FeatureStore.open(request.store)
+    store = open_stores(request.store)
     dataset = store.attributes["dataset"]
     if dataset != request.dataset:
         raise PlanMismatchError(
@@ -59,7 +59,7 @@ def open_store(request: ExperimentRequest) -> FeatureStore:
     return store
 
 
-def choose_backbone(store: FeatureStore, *, view: str, wanted: str | None) -> str:
+def choose_backbone(store: ReadableStore, *, view: str, wanted: str | None) -> str:
     """The features to work on.
 
     Raises:
@@ -69,7 +69,7 @@ def choose_backbone(store: FeatureStore, *, view: str, wanted: str | None) -> st
     if (wanted is not None and wanted not in there) or not there:
         named = f"features of {wanted!r}" if wanted is not None else "features"
         raise MissingArrayError(
-            f"view {view!r} of store {store.location.url!r} has no {named}; it has: {', '.join(there) or 'none'}; "
+            f"view {view!r} of store {store.url!r} has no {named}; it has: {', '.join(there) or 'none'}; "
             "`scale-video extract` makes them"
         )
     if wanted is None and len(there) > 1:

@@ -5,7 +5,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from scale_video.store.read import FeatureStore
+from scale_video.store.union import ReadableStore
 
 _PACKAGES = ("scale-video", "torch", "av", "zarr", "numpy", "dask", "pytorch-lightning", "scikit-learn", "transformers")
 
@@ -42,7 +42,7 @@ def revision_of(checkout: Path) -> str:
     return result.stdout.strip() if result.returncode == 0 else ""
 
 
-def feature_identity(store: FeatureStore, *, view: str, backbone: str) -> dict[str, str]:
+def feature_identity(store: ReadableStore, *, view: str, backbone: str) -> dict[str, str]:
     """What tells features from others: which clips of which videos, seen by which weights.
 
     Returns:

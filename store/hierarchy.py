@@ -85,6 +85,11 @@ class StoreHierarchy:
         return cls(location, root)
 
     @property
+    def url(self) -> str:
+        """The store's address: an absolute local path, or a URL."""
+        return self.location.url
+
+    @property
     def num_blocks(self) -> int:
         """Blocks of every backbone."""
         return -(-self.num_videos // self.block_size)
@@ -160,6 +165,22 @@ class StoreHierarchy:
             arrays["commit"] = self._array(group, "commit", COMMIT, lengths, chunk_rows=1, by_blocks=True)
             self._arrays[view, backbone] = arrays
         return self._arrays[view, backbone]
+
+    def num_clips(self, view: str) -> int:
+        """Clips of the widest video of a view, K.
+
+        Raises:
+            MissingArrayError: there is no such view.
+        """
+        return self.plan_arrays(view)["valid"].shape[1]
+
+    def feature_dim(self, view: str, backbone: str) -> int:
+        """Length of a feature, D.
+
+        Raises:
+            MissingArrayError: there is no such view or backbone.
+        """
+        return self.backbone_arrays(view, backbone)["features"].shape[2]
 
     def plan_parameters(self, view: str) -> Mapping[str, Any]:
         """What a view's clips were drawn by.

@@ -14,6 +14,7 @@ from scale_video.pipelines import evaluation
 from scale_video.pipelines.evaluation import run_evaluation
 from scale_video.pipelines.paths import ExperimentRequest
 from scale_video.pipelines.pretraining import run_pretraining
+from scale_video.store.read import FeatureStore
 
 MakeStore = Callable[..., str]
 Requests = Callable[..., ExperimentRequest]
@@ -97,7 +98,7 @@ def test_a_row_says_what_it_is_of_and_how_it_came_about(
     store = make_store(tmp_path / "a.zarr", failed=(0, 3, 39))
     records = run_evaluation(request_for(store), protocols=("knn", "linear"))
     assert read_results(tmp_path / "runs/folder/results.json") == sorted(records, key=lambda r: r.protocol)
-    opened = evaluation.FeatureStore.open(store)
+    opened = FeatureStore.open(store)
     for record in records:
         assert record.plan_digest == opened.plan_digest("random")
         assert record.test_plan_digest == opened.plan_digest("grid")
@@ -122,7 +123,7 @@ def test_a_damaged_results_file_is_refused_before_features_are_read(
     path = tmp_path / "runs/folder/results.json"
     path.parent.mkdir(parents=True)
     path.write_text("[{")
-    monkeypatch.setattr(evaluation.FeatureStore, "read_features", None)
+    monkeypatch.setattr(FeatureStore, "read_features", None)
     with pytest.raises(ValueError, match="is damaged, no JSON"):
         run_evaluation(request_for(store), protocols=("knn",))
 
@@ -134,7 +135,7 @@ def test_a_checkpoint_that_saw_test_videos_is_refused_before_features_are_read(
     run_pretraining(request)
     records = by_name(run_evaluation(request, protocols=("knn",), allow_seen=True))
     assert {name for name, record in records.items() if record.seen} == {"h", "cls", "x+cls", "x+h+cls"}
-    monkeypatch.setattr(evaluation.FeatureStore, "read_features", None)
+    monkeypatch.setattr(FeatureStore, "read_features", None)
     with pytest.raises(ValueError, match="was pre-trained on test videos of this split"):
         run_evaluation(request, protocols=("knn",))
 
