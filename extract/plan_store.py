@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from distributed import Client, KilledWorker
+from distributed import Client
 from numpy.typing import NDArray
 
 from scale_video.extract.backbones.registry import BackboneRequest
@@ -45,7 +45,7 @@ class PlanReport:
     num_too_short: int
     """Shorter than a clip of some view: their last frame will repeat."""
     duplicates: tuple[tuple[str, str], ...]
-    """The first file of some content, and each that has the same, by path."""
+    """The first file of some content (``VideoProbe.content_digest``), and each other that has the same, by path."""
     leaking: tuple[tuple[str, str], ...]
     """Pairs of equal files of which one is for training and the other for testing in some split, by path."""
     num_unlabelled: Mapping[str, int]
@@ -116,8 +116,8 @@ def plan_store(
                 backbones=backbones,
                 limits=limits or DecodeLimits(),
             )
-        except (ValueError, OSError, KilledWorker) as error:  # a plan does not need it
-            logger.warning("time and size cannot be predicted: %s", error)
+        except Exception as error:  # whatever it is, it must not cost the hours of looking at videos
+            logger.warning("time and size cannot be predicted: %s", error or type(error).__name__)
     if block_size is None:
         seconds = float("nan") if predicted is None else predicted.seconds_per_video
         block_size = predicted_block_size(videos.num_videos, seconds_per_video=seconds)

@@ -22,6 +22,7 @@ from scale_video.pipelines.paths import choose_backbone
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.errors import MissingArrayError
 from scale_video.store.read import FeatureStore
+from scale_video.store.union import store_urls
 from scale_video.store.video_probe import VideoStatus
 
 DEFAULT_NUM_FRAMES: Final = 16
@@ -150,7 +151,7 @@ def export_clip(query: ClipQuery) -> ShownClip:
 
 def _find(query: ClipQuery) -> tuple[FeatureStore, int]:
     """The store, of those named, that holds the video, and its row there."""
-    stores = [FeatureStore.open(url) for url in query.store.split(",")]
+    stores = [FeatureStore.open(url) for url in store_urls(query.store)]
     for store in stores:
         row = find_video(store, query.video, data_root=query.data_root)
         if row is not None:

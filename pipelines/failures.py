@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from scale_video.store.read import FeatureStore
+from scale_video.store.union import store_urls
 from scale_video.store.video_probe import FAILURES, VideoStatus
 
 PLAN: Final = "plan"
@@ -65,7 +66,7 @@ def list_failures(url: str, *, statuses: Sequence[str] = ()) -> FailureListing:
         raise ValueError(f"--status takes statuses of failures ({', '.join(by_name)}), got {unknown[0]!r}")
     return FailureListing(
         store=url,
-        opened=tuple(FeatureStore.open(part) for part in url.split(",")),
+        opened=tuple(FeatureStore.open(part) for part in store_urls(url)),
         statuses=frozenset(by_name[name] for name in statuses or by_name),
     )
 

@@ -29,6 +29,7 @@ from scale_video.pipelines.drift import ClipDrift, DriftReport, TargetDrift
 from scale_video.pipelines.find_video import resolve_data_root
 from scale_video.store.errors import PlanMismatchError
 from scale_video.store.read import FeatureStore
+from scale_video.store.union import store_urls
 from scale_video.store.video_probe import VideoStatus
 
 CLIPS_PER_VIDEO: Final = 4
@@ -74,7 +75,7 @@ class Recomputation:
         self._request = request
         self._targets = [
             _Target(store, view, name, root=resolve_data_root(store, request.data_root))
-            for store in (FeatureStore.open(url) for url in request.store.split(","))
+            for store in (FeatureStore.open(url) for url in store_urls(request.store))
             for view in store.views()
             for name in store.backbones(view)
         ]

@@ -109,6 +109,8 @@ def extraction_result(result: ExtractionResult, *, profile: bool = False) -> Non
     """
     if result.plan is not None:
         plan_report(result.plan)
+    if not result.reports:  # other stores hold all of the videos, as was said
+        return
     statuses = sorted({status for report in result.reports.values() for status in report.counts})
     rows = [
         (name, *(str(report.counts.get(status, 0)) for status in statuses)) for name, report in result.reports.items()

@@ -134,6 +134,18 @@ def test_a_backbone_that_cannot_be_had_only_costs_the_prediction(
     assert FeatureStore.open(tmp_path / "x.zarr").num_videos == 11
 
 
+def test_whatever_goes_wrong_with_the_prediction_the_plan_is_made(
+    client: Client, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> Forecast:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(plan_store_module, "forecast", fail)
+    assert plan(client, root, tmp_path / "x.zarr", backbones=[parse_backbone("motion3d")]).forecast is None
+    assert "time and size cannot be predicted: CUDA out of memory" in caplog.text
+    assert FeatureStore.open(tmp_path / "x.zarr").num_videos == 11
+
+
 @pytest.mark.parametrize(("asked", "expected"), [(None, 5), (7, 7)])
 def test_slow_videos_make_small_blocks_unless_a_size_is_asked_for(
     client: Client, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, expected: int
