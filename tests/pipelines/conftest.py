@@ -57,11 +57,12 @@ def write_random_features(
     weights_digest: str = "w0",
     grid_weights_digest: str | None = None,
     failed: Sequence[int] = (),
+    prefix: str = "",
 ) -> str:
     """Random features of 40 videos of two classes, 28 of them for training; views ``random`` and ``grid``."""
     num_videos = 40
     rng = np.random.default_rng(seed)
-    ids = tuple(f"{'ab'[i % 2]}/{i:02d}.mp4" for i in range(num_videos))
+    ids = tuple(f"{'ab'[i % 2]}/{prefix}{i:02d}.mp4" for i in range(num_videos))
     videos = VideoTable(
         ids=ids,
         paths=ids,

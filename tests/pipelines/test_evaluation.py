@@ -50,6 +50,18 @@ def test_a_checkpoint_of_another_view_is_refused(tmp_path: Path, make_store: Mak
         run_evaluation(turned, protocols=("knn",))
 
 
+def test_a_union_of_stores_has_features_of_its_own(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests
+) -> None:
+    one, other = (make_store(tmp_path / f"{name}.zarr", prefix=name) for name in "ab")
+    run_pretraining(request_for(f"{one},{other}"))
+    records = by_name(run_evaluation(request_for(f"{one},{other}"), protocols=("knn",)))
+    assert (records["x+cls"].num_train, records["x+cls"].num_test) == (56, 24)
+    for part in (one, f"{other},{one}"):
+        with pytest.raises(CheckpointError, match=r"trained on other features than these \(plan_digest: "):
+            run_evaluation(request_for(part), protocols=("knn",))
+
+
 def test_views_of_different_weights_are_refused(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> None:
     store = make_store(tmp_path / "a.zarr", grid_weights_digest="w1")
     with pytest.raises(ValueError, match=r"other weights than those in view 'random' \(weights_digest: 'w1' != 'w0'\)"):
