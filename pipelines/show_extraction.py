@@ -58,13 +58,22 @@ def _forecast(forecast: Forecast) -> Iterator[tuple[str, str]]:
     if len(forecast.targets) > 1:
         yield "predicted size together", _size(forecast.num_bytes)
     if forecast.hours > 0:
-        yield f"predicted time, {forecast.num_tasks} blocks at a time", _time(forecast.hours)
+        blocks = "1 block" if forecast.num_tasks == 1 else f"{forecast.num_tasks} blocks"
+        yield f"predicted time, {blocks} at a time", _time(forecast.hours)
         yield "of one core, decoding", _time(forecast.decode_hours)
         yield "of one worker, forward pass", _time(forecast.forward_hours)
 
 
 def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+    """Decimal units.
+
+    >>> _size(196_608), _size(31_000_000), _size(5_900_000_000)
+    ('197 kB', '31 MB', '5.9 GB')
+    """
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:.3g} {unit}"
+    return f"{num_bytes / 1e3:.3g} kB"
 
 
 def _time(hours: float) -> str:
@@ -75,7 +84,7 @@ def _time(hours: float) -> str:
     """
     seconds = hours * 3600
     if seconds < 99.5:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     if seconds < 99.5 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{hours:.1f} hours" if hours < 99.5 else f"{hours:.0f} hours"

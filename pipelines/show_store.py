@@ -175,7 +175,7 @@ def shown_clip(clip: "ShownClip") -> None:
     rows = [
         ("video", clip.id),
         ("row", str(clip.row)),
-        ("clip", f"{clip.clip} of {clip.num_clips}"),
+        ("clip", f"{clip.clip} (of 0 to {clip.num_clips - 1})"),
         ("view", clip.view),
         ("box: top, left, bottom, right", ", ".join(f"{edge:.4f}" for edge in clip.box)),
         ("mirrored", "yes" if clip.flip else "no"),

@@ -1,5 +1,6 @@
 """``scale-video plan``: the pre-flight report as people and programs read it."""
 
+import doctest
 import json
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from scale_video.extract import forecast
 from scale_video.extract.forecast import Forecast, TargetForecast
 from scale_video.extract.plan_store import PlanReport
 from scale_video.pipelines import show_extraction
@@ -46,8 +48,8 @@ def test_table(run_cli: Cli, videos: Path) -> None:
     assert table["shorter than a clip"] == "0"
     assert (table["copies of another file"], table["copies across training and test"]) == ("1", "1")
     assert table["without a label"] == "0"
-    assert table["predicted size of random/motion3d"] == "0.0 MB"
-    assert any(name.startswith("predicted time") for name in table)
+    assert table["predicted size of random/motion3d"] == "20.5 kB"
+    assert "predicted time, 1 block at a time" in table
     lines = printed.splitlines()
     assert "  corrupt  test/b/text.mp4" in "\n".join(lines)
     assert "  copy  train/a/0.mp4  of test/b/leak.mp4" in lines
@@ -133,8 +135,13 @@ def test_advice(capsys: pytest.CaptureFixture[str], block_size: int, hours: floa
     printed = capsys.readouterr().out
     assert expected in printed
     table = rows(printed)
-    assert table["predicted size of random/vit"] == "1.6 GB"
+    assert table["predicted size of random/vit"] == "1.57 GB"
     assert table.get("predicted time, 2 blocks at a time") == (None if hours != hours else "267 hours")
     assert table["unreadable"] == "0 (3 corrupt, 2 no_video_stream)"
     assert table["of these sound only"] == "2"
     assert table["labels"] == "none"
+
+
+def test_sizes_and_times_as_people_say_them() -> None:
+    for module, num_examples in ((show_extraction, 2), (forecast, 1)):
+        assert doctest.testmod(module) == (0, num_examples)
