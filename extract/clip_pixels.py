@@ -107,6 +107,8 @@ class _ClipBatch:
         self._positions: list[int] = []
 
     def add(self, crop: NDArray[np.uint8], position: int) -> None:
+        if self._positions and position != self._positions[-1] + 1:  # begun anew after damage
+            self._resize()
         if crop.shape != self._crops.shape[1:]:  # the first one, or the frame size has changed
             self.finish()
             self._crops = np.empty((max(1, BATCH_BYTES // crop.size), *crop.shape), np.uint8)
@@ -125,9 +127,7 @@ class _ClipBatch:
     def _resize(self) -> None:
         """Bilinear with antialiasing, in integers: the same bits whatever the batch or the number of threads."""
         pixels = _channels_first(self._crops[: len(self._positions)])
-        first, last = self._positions[0], self._positions[-1]
-        target = _channels_first(self._frames[first : last + 1])
-        assert len(target) == len(pixels)  # a clip's samples come in order
+        target = _channels_first(self._frames[self._positions[0] : self._positions[-1] + 1])
         try:
             # What F.interpolate(mode="bilinear", antialias=True) calls, straight into place.
             place = torch.empty_like(target) if self._flip else target

@@ -69,12 +69,7 @@ class PendingSamples:
         Returns:
             Flat indices into the (K, T) sample times, of clips that have lost no frame so far.
         """
-        if until <= self.next_reach:  # most frames answer none
-            return self._samples[:0]
-        stop = int(np.searchsorted(self._reach, until, side="left"))
-        taken, reach = self._samples[self._next : stop], self._reach[self._next : stop]
-        self._next = stop
-        self.next_reach = math.inf if self.done else float(self._reach[stop])
+        taken, reach = self.take_all(until=until)
         clips = taken // self._num_frames
         if frame is None or not frame.trusted:
             self.lost[clips] = True
@@ -82,3 +77,19 @@ class PendingSamples:
             self.lost[clips[reach > frame.seconds + 2 * TOLERANCE_SECONDS]] = True
         answered: NDArray[np.int64] = taken[~self.lost[clips]]
         return answered
+
+    def take_all(self, *, until: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Take the samples that frames before a time answer.
+
+        Args:
+            until: Seconds; inf for all.
+
+        Returns:
+            Flat indices into the (K, T) sample times, and the latest time of a frame that answers each, ascending.
+        """
+        if until <= self.next_reach:  # most frames answer none
+            return self._samples[:0], self._reach[:0]
+        begin, stop = self._next, int(np.searchsorted(self._reach, until, side="left"))
+        self._next = stop
+        self.next_reach = math.inf if self.done else float(self._reach[stop])
+        return self._samples[begin:stop], self._reach[begin:stop]

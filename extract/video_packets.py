@@ -38,8 +38,11 @@ class VideoPackets:
         """Greatest time of any of them."""
         self.times = array("q")
         """The times of all of them if asked for, in file order."""
+        self.skipped = False
+        """Whether parts of the file were passed over, so that the counts are not those of the file."""
         self._keep_times = keep_times
-        self.uses_slots = container.format.name == "avi"
+        self.uses_slots = counts_slots(container)
+        self._container, self._stream = container, stream
         self._demuxed = container.demux(stream)
 
     def __iter__(self) -> "Iterator[Packet[VideoStream]]":
@@ -62,6 +65,21 @@ class VideoPackets:
         """A picture's time, coded or decoded; None where the file has none."""
         return picture.dts if self.uses_slots else picture.pts
 
+    def seek(self, ticks: int) -> bool:
+        """Go on with the last key frame at or before a time, as the file's index has it.
+
+        Returns:
+            Whether the container could; if not, nothing is known of what comes next.
+        """
+        self.skipped = True
+        try:
+            self._container.seek(ticks, stream=self._stream)
+        except MemoryError:
+            raise
+        except LIBAV_ERRORS:
+            return False
+        return True
+
     def _count(self, packet: "Packet[VideoStream]") -> None:
         if packet.is_discard or packet.is_corrupt:
             return
@@ -72,3 +90,8 @@ class VideoPackets:
             self.last_ticks = ticks if self.last_ticks is None else max(self.last_ticks, ticks)
             if self._keep_times:
                 self.times.append(ticks)
+
+
+def counts_slots(container: InputContainer) -> bool:
+    """Whether a file has slots in the place of times."""
+    return container.format.name == "avi"
