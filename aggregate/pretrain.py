@@ -111,7 +111,7 @@ def _is_complete(checkpoint: Path, record: TrainingRecord) -> bool:
     if difference is not None:
         raise CheckpointError(
             f"'{checkpoint}' is of another training ({difference}); use the same values or another run folder, "
-            "or train anew by --restart (resume=False), which deletes it"
+            "or delete it to train anew (`scale-video pretrain --restart` does so)"
         )
     return before.is_complete
 
