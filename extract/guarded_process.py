@@ -17,6 +17,8 @@ from typing import Any
 
 START_SECONDS = 300.0
 """A process that has not imported its libraries by then never will."""
+START_ATTEMPTS = 3
+"""A process may be killed before it is ready, by a machine that runs out of memory, say."""
 
 
 class CallHarmedError(Exception):
@@ -94,6 +96,19 @@ class GuardedProcess:
     def _start(self) -> "Connection[Any, Any]":
         if self._connection is not None:
             return self._connection
+        ending = ""
+        for _ in range(START_ATTEMPTS):
+            connection = self._launch()
+            try:
+                if connection.poll(START_SECONDS):
+                    connection.recv()
+                    return connection
+            except (EOFError, OSError):
+                pass
+            ending = _ending(self._end())
+        raise RuntimeError(f"a decoding process cannot be started ({ending}); its own message stands above")
+
+    def _launch(self) -> "Connection[Any, Any]":
         ours, theirs = Pipe()
         descriptor = theirs.fileno()
         command = [sys.executable, "-m", "scale_video.extract.guarded_child", str(descriptor)]
@@ -107,14 +122,7 @@ class GuardedProcess:
         theirs.close()
         self._process, self._connection = process, ours
         self._finalizer = weakref.finalize(self, _kill, process, ours)
-        try:
-            if ours.poll(START_SECONDS):
-                ours.recv()
-                return ours
-        except (EOFError, OSError):
-            pass
-        ending = _ending(self._end())
-        raise RuntimeError(f"a decoding process cannot be started ({ending}); its own message stands above")
+        return ours
 
     def _end(self) -> int | None:
         """Make sure that the process is gone, and say how it ended."""

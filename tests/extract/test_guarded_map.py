@@ -1,6 +1,7 @@
 """Guarded processes: who crashes, hangs or hungers is found out exactly, and the others never suffer."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -148,3 +149,31 @@ def test_a_process_that_cannot_start_is_an_error_of_its_own(monkeypatch: pytest.
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="cannot be started"):
         GuardedProcess(memory_bytes=None).call(os.getpid, timeout_seconds=5)
+
+
+def test_a_process_that_is_killed_while_it_starts_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = GuardedProcess(memory_bytes=None)
+    launch, num_launched = GuardedProcess._launch, 0
+
+    def launch_and_kill_the_first(self: GuardedProcess) -> object:
+        nonlocal num_launched
+        num_launched += 1
+        connection = launch(self)
+        if num_launched == 1:
+            self.interrupt()
+        return connection
+
+    monkeypatch.setattr(GuardedProcess, "_launch", launch_and_kill_the_first)
+    assert process.call(os.getpid, timeout_seconds=60) != os.getpid()
+    assert num_launched == 2
+    process.close()
+
+
+def test_signals_that_are_meant_for_the_whole_job_do_not_reach_a_call(harmful: ModuleType) -> None:
+    process = GuardedProcess(memory_bytes=None)
+    child = psutil.Process(process.call(os.getpid, timeout_seconds=60))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        child.send_signal(number)
+        assert process.call(harmful.double, number, timeout_seconds=60) == 2 * number
+    assert process.call(os.getpid, timeout_seconds=60) == child.pid
+    process.close()
