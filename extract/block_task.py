@@ -5,11 +5,12 @@ goes into the store for one of them does not depend on which others are served a
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from scale_video.extract.clip_decoders import ClipDecoders, Decode, DecodeLimits
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedClips, decode_clips
 from scale_video.extract.forward_batches import ForwardBatches
+from scale_video.extract.planned_block import PlannedBlock
 from scale_video.extract.worker_paths import check_data_root, video_path, worker_path
 from scale_video.store.errors import PlanMismatchError
 from scale_video.store.feature_block import FeatureBlock
@@ -132,9 +134,9 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
     _choose_gpu(worker_name())
     started = perf_counter()
     store = _open_store(task)
-    rows = store.block_rows(work.index)
-    paths, durations = store.column("path", rows), store.column("duration_seconds", rows).tolist()
-    targets = [_TargetBlock(task, task.targets[position], store, work.index) for position in work.targets]
+    planned = PlannedBlock(store, work.index, views=tuple(sorted({target.view for target in task.targets})))
+    paths, durations = planned.column("path"), planned.column("duration_seconds").tolist()
+    targets = [_TargetBlock(task, task.targets[position], store, planned) for position in work.targets]
     requests = [_requests(targets, video) for video in range(len(paths))]
     root = worker_path(task.data_root)
     orders = (
@@ -182,8 +184,8 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
 class _TargetBlock:
     """One block of one target, as its videos come in."""
 
-    def __init__(self, task: ExtractionTask, target: Target, store: FeatureStore, index: int) -> None:
-        attributes = store.backbone_attributes(target.view, target.backbone.name)
+    def __init__(self, task: ExtractionTask, target: Target, store: FeatureStore, planned: PlannedBlock) -> None:
+        attributes = _attributes(task, target)
         backbone = _load_once(task.load, target.backbone)
         if backbone.spec.weights_digest != attributes["weights_digest"]:
             raise PlanMismatchError(
@@ -191,20 +193,20 @@ class _TargetBlock:
                 f"({backbone.spec.weights_digest[:12]}…) than the store records "
                 f"({attributes['weights_digest'][:12]}…); give every worker the same files"
             )
-        rows, plan = store.block_rows(index), store.plan_arrays(target.view)
-        self._index = index
-        self._coordinates, self._planned = np.asarray(plan["coordinates"][rows]), np.asarray(plan["valid"][rows])
+        self._index = planned.index
+        self._coordinates = planned.plan(target.view, "coordinates")
+        self._planned = planned.plan(target.view, "valid")
         self._num_frames, self._frame_size = attributes["num_frames"], attributes["frame_size"]
         self.key: RequestKey = target.view, self._num_frames, self._frame_size
         """Targets of one key want the same pixels."""
-        self._kept = _kept_block(store, target, index) if task.retry else None
+        self._kept = _kept_block(store, target, planned.index) if task.retry else None
         self._redone: NDArray[np.bool_] = np.any(self._planned, axis=1)
         if self._kept is not None:
             self._redone &= np.isin(self._kept.status, list(task.retry))
         # What a video has that the view does not plan: nothing at all, or what the look at it told.
-        probed = store.column("probe_status", rows)
+        probed = planned.column("probe_status")
         self._status = np.where(probed == VideoStatus.OK, np.uint8(VideoStatus.NOT_PLANNED), probed)
-        self._errors = [str(error) for error in store.column("probe_error", rows)]
+        self._errors = [str(error) for error in planned.column("probe_error")]
         self.batches = ForwardBatches(
             backbone,
             batch_size=attributes["batch_size"],
@@ -305,6 +307,11 @@ def _open_store(task: ExtractionTask) -> FeatureStore:
                 f"the worker finds another plan at {url!r} than the client; both must see one and the same store"
             )
     return store
+
+
+@lru_cache(maxsize=64)
+def _attributes(task: ExtractionTask, target: Target) -> Mapping[str, Any]:
+    return _open_store(task).backbone_attributes(target.view, target.backbone.name)
 
 
 @lru_cache(maxsize=64)
