@@ -4,7 +4,9 @@ Colours: swscale's conversion with the matrix that the stream names (BT.709, BT.
 names none, and its limited or full range; the transfer curve is left alone. Pixels count as square.
 """
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from time import perf_counter
 
@@ -21,8 +23,10 @@ from scale_video.extract.video_file import LIBAV_ERRORS, VideoFileError, reason
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.video_probe import VideoStatus
 
-BATCH_BYTES = 1 << 19
-"""Crops of a clip are resized in batches of about this size."""
+WAITING_BYTES = 32 << 20
+"""Converted frames wait until they take about this much memory, each counted once by every request that wants it."""
+BATCH_BYTES = 2 << 20
+"""Frames out of which crops are resized together take about this much: the crops fit into a core's cache."""
 
 
 class RgbConverter:
@@ -55,7 +59,11 @@ class RgbConverter:
 
 
 class ClipPainter:
-    """Writes upright RGB frames into the clips of one request: cropped, resized, mirrored."""
+    """Writes upright RGB frames into the clips of one request: cropped, resized, mirrored.
+
+    Frames wait until there are a few, and are then painted clip by clip: crops of one size are resized together, in
+    memory that a core's cache holds. Measured on small frames, that halves the time.
+    """
 
     def __init__(self, request: ClipRequest, frames: NDArray[np.uint8]) -> None:
         """Prepare.
@@ -66,79 +74,82 @@ class ClipPainter:
         """
         self.seconds = 0.0
         """Spent so far."""
-        flips = request.coordinates[:, Coordinate.FLIP] == 1
-        self._clips = [_ClipBatch(clip, flip=flip) for clip, flip in zip(frames, flips.tolist(), strict=True)]
-        self._num_frames = request.num_frames
+        self._frames = frames
+        self._flips = request.coordinates[:, Coordinate.FLIP] == 1
         # By frame size, which may change midway.
         self._boxes = lru_cache(maxsize=4)(partial(_boxes, request.coordinates))
+        self._waiting: dict[int, list[tuple[NDArray[np.uint8], int]]] = defaultdict(list)  # clip -> (frame, position)
+        self._waiting_bytes = 0
+        self._crops = np.empty(0, np.uint8)
 
     def paint(self, rgb: NDArray[np.uint8], samples: Sequence[int]) -> None:
         """Write one frame into all samples (flat indices into K, T) that want it, at the latest with ``finish``.
 
+        Args:
+            rgb: Shape (height, width, 3); must not change any more.
+            samples: Of a clip, in order of position.
+
         Raises:
             MemoryError: no room to resize frames.
         """
-        begun = perf_counter()
-        boxes = self._boxes(rgb.shape[0], rgb.shape[1])
         for sample in samples:
-            clip, position = divmod(sample, self._num_frames)
-            self._clips[clip].add(rgb[boxes[clip]], position)
-        self.seconds += perf_counter() - begun
+            clip, position = divmod(sample, self._frames.shape[1])
+            self._waiting[clip].append((rgb, position))
+        self._waiting_bytes += rgb.size
+        if self._waiting_bytes >= WAITING_BYTES:
+            self.finish()
 
     def finish(self) -> None:
-        """Write what waits to be resized.
+        """Write what waits.
 
         Raises:
             MemoryError: no room to resize frames.
         """
         begun = perf_counter()
-        for clip in self._clips:
-            clip.finish()
+        for clip, waiting in self._waiting.items():
+            for batch in _batches(waiting):
+                self._resize(clip, batch)
+        self._waiting.clear()
+        self._waiting_bytes = 0
         self.seconds += perf_counter() - begun
 
-
-class _ClipBatch:
-    """Crops of one clip, until there are enough to be resized together: small ones cost a third less."""
-
-    def __init__(self, frames: NDArray[np.uint8], *, flip: bool) -> None:
-        self._frames = frames  # (T, S, S, 3)
-        self._flip = flip
-        self._crops = np.empty((0, 0, 0, 3), np.uint8)
-        self._positions: list[int] = []
-
-    def add(self, crop: NDArray[np.uint8], position: int) -> None:
-        if self._positions and position != self._positions[-1] + 1:  # begun anew after damage
-            self._resize()
-        if crop.shape != self._crops.shape[1:]:  # the first one, or the frame size has changed
-            self.finish()
-            self._crops = np.empty((max(1, BATCH_BYTES // crop.size), *crop.shape), np.uint8)
-        self._crops[len(self._positions)] = crop  # a copy: the frame's memory is the decoder's
-        self._positions.append(position)
-        if position == len(self._frames) - 1:
-            self.finish()
-        elif len(self._positions) == len(self._crops):
-            self._resize()
-
-    def finish(self) -> None:
-        if self._positions:
-            self._resize()
-        self._crops = np.empty((0, 0, 0, 3), np.uint8)
-
-    def _resize(self) -> None:
+    def _resize(self, clip: int, batch: Sequence[tuple[NDArray[np.uint8], int]]) -> None:
         """Bilinear with antialiasing, in integers: the same bits whatever the batch or the number of threads."""
-        pixels = _channels_first(self._crops[: len(self._positions)])
-        target = _channels_first(self._frames[self._positions[0] : self._positions[-1] + 1])
+        (first, begin), (_, last) = batch[0], batch[-1]
+        rows, columns = self._boxes(*first.shape[:2])[clip]
+        shape = (len(batch), rows.stop - rows.start, columns.stop - columns.start, 3)
+        if self._crops.size < math.prod(shape):
+            self._crops = np.empty(math.prod(shape), np.uint8)
+        crops = self._crops[: math.prod(shape)].reshape(shape)
+        for crop, (rgb, _) in zip(crops, batch, strict=True):
+            crop[...] = rgb[rows, columns]
+        target = _channels_first(self._frames[clip, begin : last + 1])
         try:
             # What F.interpolate(mode="bilinear", antialias=True) calls, straight into place.
-            place = torch.empty_like(target) if self._flip else target
-            torch.ops.aten._upsample_bilinear2d_aa.out(pixels, target.shape[2:], False, None, None, out=place)
-            if self._flip:
+            place = torch.empty_like(target) if self._flips[clip] else target
+            size = target.shape[2:]
+            torch.ops.aten._upsample_bilinear2d_aa.out(_channels_first(crops), size, False, None, None, out=place)
+            if self._flips[clip]:
                 target.copy_(place.flip(3))  # 10 times faster than a copy of NumPy's reversed view
         except RuntimeError as error:
             if "can't allocate memory" in str(error):
-                raise MemoryError(f"no room to resize {len(pixels)} frames") from None
+                raise MemoryError(f"no room to resize {len(batch)} frames") from None
             raise
-        self._positions.clear()
+
+
+def _batches(waiting: Sequence[tuple[NDArray[np.uint8], int]]) -> Iterator[Sequence[tuple[NDArray[np.uint8], int]]]:
+    """Cut a clip's frames into runs of following positions, of one size, of about ``BATCH_BYTES``."""
+    begin = 0
+    for index in range(1, len(waiting) + 1):
+        rgb, position = waiting[index - 1]
+        if (
+            index == len(waiting)
+            or (index + 1 - begin) * rgb.size > BATCH_BYTES
+            or waiting[index][1] != position + 1
+            or waiting[index][0].shape != rgb.shape
+        ):
+            yield waiting[begin:index]
+            begin = index
 
 
 def _channels_first(frames: NDArray[np.uint8]) -> Tensor:

@@ -145,12 +145,19 @@ def test_colours_follow_the_matrix_and_range_that_the_stream_names(
     assert np.abs(pixel - 255 * np.array(wanted)).max() <= 3
 
 
+@pytest.mark.parametrize("waiting_bytes", [1, 60_000, 1 << 30])
+@pytest.mark.parametrize("batch_bytes", [1, 50_000, 1 << 30])
 def test_the_bits_do_not_depend_on_the_batches_of_the_resize(
-    tmp_path: Path, make_painted_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_painted_video: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    waiting_bytes: int,
+    batch_bytes: int,
 ) -> None:
     path = make_painted_video(tmp_path / "a.mp4")
-    coordinates = np.concatenate([clip(0, 1.9, bottom=0.9), clip(0.3, 1.2, left=0.2, flip=1)])
-    together = frames_of(path, coordinates, num_frames=9)
-    monkeypatch.setattr(clip_pixels, "BATCH_BYTES", 1)
-    one_by_one = frames_of(path, coordinates, num_frames=9)
-    assert one_by_one.tobytes() == together.tobytes()
+    # The last one shows each frame several times.
+    coordinates = np.concatenate([clip(0, 1.9, bottom=0.9), clip(0.3, 1.2, left=0.2, flip=1), clip(1.0, 1.1)])
+    expected = frames_of(path, coordinates, num_frames=9)
+    monkeypatch.setattr(clip_pixels, "WAITING_BYTES", waiting_bytes)
+    monkeypatch.setattr(clip_pixels, "BATCH_BYTES", batch_bytes)
+    assert frames_of(path, coordinates, num_frames=9).tobytes() == expected.tobytes()
