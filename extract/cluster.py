@@ -4,7 +4,8 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 
 import dask
@@ -22,6 +23,9 @@ ANSWER_SECONDS = 10.0
 """In which a scheduler must answer, and come back when the connection is lost."""
 WORKER_SECONDS = 60.0
 """How long a job waits for the first worker of a cluster that is there already."""
+
+START_ATTEMPTS = 3
+"""A local cluster fails to start when a worker is killed before it is ready, by a machine out of memory, say."""
 
 
 def num_cores() -> int:
@@ -69,15 +73,7 @@ def dask_client(
                 "distributed.worker.preload": preloads,
             }
         ),
-        LocalCluster(
-            n_workers=num_workers if processes else 1,
-            threads_per_worker=threads_per_worker if processes else num_workers * threads_per_worker,
-            processes=processes,
-            host="127.0.0.1" if processes else None,  # threads talk through memory, and listen nowhere
-            dashboard_address="127.0.0.1:0",  # not the usual port: several jobs may run side by side
-            worker_dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
+        _local_cluster(num_workers, processes=processes, threads_per_worker=threads_per_worker) as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -127,6 +123,26 @@ def _check_releases(client: Client) -> None:
 def installed_release() -> str:
     """Version of this package, where it is called."""
     return version("scale-video")
+
+
+def _local_cluster(num_workers: int, *, processes: bool, threads_per_worker: int) -> LocalCluster:
+    start = partial(
+        LocalCluster,
+        n_workers=num_workers if processes else 1,
+        threads_per_worker=threads_per_worker if processes else num_workers * threads_per_worker,
+        processes=processes,
+        host="127.0.0.1" if processes else None,  # threads talk through memory, and listen nowhere
+        dashboard_address="127.0.0.1:0",  # not the usual port: several jobs may run side by side
+        worker_dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    )
+    for _ in range(START_ATTEMPTS - 1):
+        with suppress(RuntimeError):  # Dask has closed what did start
+            return start()
+    try:
+        return start()
+    except RuntimeError as error:
+        raise ConnectionError(f"the worker processes cannot be started: {error}") from error
 
 
 def dask_setup(worker: Worker) -> None:

@@ -172,3 +172,24 @@ def test_bad_arguments() -> None:
         dask_client(scheduler=None, num_workers=0),
     ):
         pass
+
+
+@pytest.mark.parametrize("num_failures", [2, 3])
+def test_a_cluster_whose_worker_is_killed_before_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch, num_failures: int
+) -> None:
+    failures = iter(range(num_failures))
+
+    def fail_at_first(**how: object) -> LocalCluster:
+        if next(failures, None) is not None:
+            raise RuntimeError("Nanny failed to start.")
+        return LocalCluster(**how)
+
+    monkeypatch.setattr("scale_video.extract.cluster.LocalCluster", fail_at_first)
+    cluster = dask_client(scheduler=None, num_workers=1, processes=False)
+    if num_failures < 3:
+        with cluster as client:
+            assert client.submit(square, 2).result() == 4
+    else:
+        with pytest.raises(ConnectionError, match="the worker processes cannot be started: Nanny failed"), cluster:
+            pass
