@@ -39,11 +39,19 @@ class StoreLocation:
         """Resolve a path or URL; ``~`` is expanded for local paths.
 
         ``file://`` and ``local://`` become a path: Zarr writes files of a path atomically, those of such a URL not.
+
+        Raises:
+            StoreError: the package that speaks the URL's protocol is not installed.
+            ValueError: nobody knows the protocol.
         """
         text = str(url)
         if "://" not in text:
             text = str(Path(text).expanduser().absolute())
-        file_system, root = fsspec.core.url_to_fs(text)
+        try:
+            file_system, root = fsspec.core.url_to_fs(text)
+        except ImportError as error:
+            way_out = "pip install 'scale-video[s3]'" if text.startswith("s3") else f"install it ({error})"
+            raise StoreError(f"{text!r} needs a package that is not installed; {way_out}") from error
         if isinstance(file_system, LocalFileSystem):
             text = root
         return cls(url=text, file_system=file_system, root=root.rstrip("/"))

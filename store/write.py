@@ -7,6 +7,7 @@ import numpy as np
 import zarr
 
 from scale_video.store.digests import block_digest
+from scale_video.store.errors import StoreError
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.in_place_folder import InPlaceFolder
 from scale_video.store.lock import check_lock
@@ -52,10 +53,9 @@ class BlockWriter:
             OSError: the disk is full or the store cannot be written. The block then does not exist, or it is whole.
         """
         self._check_lock()
-        rows = self._check(block)
         try:
-            self._write(block, rows)
-        except FileNotFoundError:
+            self._write(block, self._check(block))
+        except (FileNotFoundError, StoreError):
             self._check_lock()  # where the whole store is gone, this says so
             raise
 

@@ -24,6 +24,27 @@ def test_other_urls_keep_their_file_system() -> None:
     assert (location.url, location.root, location.is_local) == ("memory://folder/a.zarr/", "/folder/a.zarr", False)
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://bucket/a.zarr", r"needs a package .* pip install 'scale-video\[s3\]'"),
+        ("gs://a", r"not installed; install it"),
+    ],
+)
+def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, url: str, message: str) -> None:
+    def fail(url: str) -> None:
+        raise ImportError("Install the client")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
+    with pytest.raises(StoreError, match=message):
+        StoreLocation.of(url)
+
+
+def test_a_protocol_that_nobody_knows() -> None:
+    with pytest.raises(ValueError, match="nothing"):
+        StoreLocation.of("nothing://a.zarr")
+
+
 def test_what_is_no_group_has_its_own_error(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFoundError, match=r"there is no feature store at .*; `scale-video extract` makes one"):
         StoreLocation.of(tmp_path / "nothing").open_group("r")
