@@ -9,7 +9,7 @@ Source: SCALE (ICCV 2023), its published sampling code, in seconds instead of fr
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,8 @@ from scale_video.store.video_probe import VideoProbe, VideoStatus
 
 Floats = NDArray[np.float64]
 
+ROWS_AT_A_TIME: Final = 65_536
+"""Videos whose clips are drawn together: what lies between takes ten times the memory of the plan."""
 _DRAWS_PER_CLIP: Final = 6
 """Columns of a clip's uniform draws: start, flip, size, aspect, vertical place, horizontal place."""
 
@@ -75,6 +77,10 @@ class ProbedVideos:
             width=column("width"),
         )
 
+    def rows(self, rows: slice) -> "ProbedVideos":
+        """Some of the videos."""
+        return ProbedVideos(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
 
 def draw_view(view: View, videos: ProbedVideos) -> ClipPlan:
     """Draw the clips of any view.
@@ -86,7 +92,15 @@ def draw_view(view: View, videos: ProbedVideos) -> ClipPlan:
     Returns:
         A plan of N rows. Every video is planned; one whose probe is not ``OK`` has no valid clips.
     """
-    return draw_random(view, videos) if isinstance(view, RandomView) else draw_grid(view, videos)
+    num_videos = len(videos.ids)
+    coordinates = np.empty((num_videos, view.num_clips, len(Coordinate)), dtype=np.float32)
+    valid = np.empty((num_videos, view.num_clips), dtype=np.bool_)
+    for first in range(0, num_videos, ROWS_AT_A_TIME):  # a video's clips do not depend on its neighbours
+        rows = slice(first, first + ROWS_AT_A_TIME)
+        some = videos.rows(rows)
+        plan = draw_random(view, some) if isinstance(view, RandomView) else draw_grid(view, some)
+        coordinates[rows], valid[rows] = plan.coordinates, plan.valid
+    return _clip_plan(view, coordinates=coordinates, valid=valid)
 
 
 def draw_random(view: RandomView, videos: ProbedVideos) -> ClipPlan:
@@ -223,10 +237,14 @@ def _plan(
         coordinates[rows, :, coordinate] = column
     valid = np.zeros(shape, dtype=np.bool_)
     valid[rows] = True
+    return _clip_plan(view, coordinates=coordinates, valid=valid)
+
+
+def _clip_plan(view: View, *, coordinates: NDArray[np.float32], valid: NDArray[np.bool_]) -> ClipPlan:
     return ClipPlan(
         view=view.kind,
         parameters=view_parameters(view),
         coordinates=coordinates,
         valid=valid,
-        planned=np.ones(len(videos.ids), dtype=np.bool_),
+        planned=np.ones(len(valid), dtype=np.bool_),
     )

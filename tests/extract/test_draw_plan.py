@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from scale_video.extract import draw_plan
 from scale_video.extract.draw_plan import ProbedVideos, draw_grid, draw_random, draw_view
 from scale_video.extract.views import (
     SSV2_GRID,
@@ -151,6 +152,18 @@ def test_a_video_that_could_not_be_probed_is_planned_without_clips(view):
     assert plan.valid[[0, 2]].all()
     assert not plan.valid[1].any()
     assert np.isnan(plan.coordinates[1]).all()
+
+
+@pytest.mark.parametrize("view", [RandomView(), GridView(), RandomView(crop=AreaCrop())])
+def test_videos_are_drawn_some_at_a_time_as_if_all_were_drawn_together(view, monkeypatch):
+    status = [VideoStatus.OK, VideoStatus.CORRUPT, VideoStatus.OK, VideoStatus.OK, VideoStatus.OK]
+    videos = probed(duration_seconds=[9.0, np.nan, 5.0, 1.0, 7.0], status=status, width=[320.0, 0, 64, 640, 320])
+    together = draw_view(view, videos)
+    monkeypatch.setattr(draw_plan, "ROWS_AT_A_TIME", 2)
+    apart = draw_view(view, videos)
+    np.testing.assert_array_equal(apart.coordinates, together.coordinates)
+    np.testing.assert_array_equal(apart.valid, together.valid)
+    assert apart.parameters == together.parameters
 
 
 def test_nothing_is_drawn_when_no_video_is_readable():
