@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
+from zarr.core.common import AccessModeLiteral
 from zarr.storage import LocalStore
 
 
@@ -26,11 +27,11 @@ class InPlaceFolder(LocalStore):
         self._check_writable()
         await asyncio.to_thread(_replace, self.root / key, value)
 
-    async def _open(self) -> None:
+    async def _open(self, *, mode: AccessModeLiteral | None = None) -> None:
         """Open it only if it is there."""
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root} does not exist")
-        await Store._open(self)
+        await Store._open(self)  # LocalStore's would make the folder
 
 
 def _replace(path: Path, value: Buffer) -> None:

@@ -1,8 +1,10 @@
 """Real videos in the layouts that users have, and the command line called as they call it."""
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
@@ -187,3 +189,11 @@ def tiny_videomae(tmp_path: Path) -> Path:
     )  # fmt: skip
     VideoMAEModel(config).save_pretrained(tmp_path / "tiny-videomae")
     return tmp_path / "tiny-videomae"
+
+
+@pytest.fixture(scope="session")
+def jobs() -> Iterator[ModuleType]:
+    """``torture_job``; a test folder is no package to import it from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield importlib.import_module("torture_job")
