@@ -23,9 +23,9 @@ from scale_video.extract.video_file import LIBAV_ERRORS, VideoFileError, reason
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.video_probe import VideoStatus
 
-WAITING_BYTES = 32 << 20
+WAITING_BYTES = 4 << 20
 """Converted frames wait until they take about this much memory, each counted once by every request that wants it."""
-BATCH_BYTES = 2 << 20
+BATCH_BYTES = 1 << 20
 """Frames out of which crops are resized together take about this much: the crops fit into a core's cache."""
 
 
@@ -75,7 +75,7 @@ class ClipPainter:
         self.seconds = 0.0
         """Spent so far."""
         self._frames = frames
-        self._flips = request.coordinates[:, Coordinate.FLIP] == 1
+        self._flips: list[bool] = (request.coordinates[:, Coordinate.FLIP] == 1).tolist()
         # By frame size, which may change midway.
         self._boxes = lru_cache(maxsize=4)(partial(_boxes, request.coordinates))
         self._waiting: dict[int, list[tuple[NDArray[np.uint8], int]]] = defaultdict(list)  # clip -> (frame, position)
@@ -121,16 +121,15 @@ class ClipPainter:
         if self._crops.size < math.prod(shape):
             self._crops = np.empty(math.prod(shape), np.uint8)
         crops = self._crops[: math.prod(shape)].reshape(shape)
-        for crop, (rgb, _) in zip(crops, batch, strict=True):
-            crop[...] = rgb[rows, columns]
-        target = _channels_first(self._frames[clip, begin : last + 1])
         try:
+            target = _channels_first(self._frames[clip, begin : last + 1])
+            for crop, (rgb, _) in zip(crops, batch, strict=True):
+                box = rgb[rows, columns]
+                # Mirrored before it is resized, which gives the same bits; by torch, 8 times faster than by NumPy.
+                crop[...] = torch.from_numpy(box).flip(1).numpy() if self._flips[clip] else box
             # What F.interpolate(mode="bilinear", antialias=True) calls, straight into place.
-            place = torch.empty_like(target) if self._flips[clip] else target
             size = target.shape[2:]
-            torch.ops.aten._upsample_bilinear2d_aa.out(_channels_first(crops), size, False, None, None, out=place)
-            if self._flips[clip]:
-                target.copy_(place.flip(3))  # 10 times faster than a copy of NumPy's reversed view
+            torch.ops.aten._upsample_bilinear2d_aa.out(_channels_first(crops), size, False, None, None, out=target)
         except RuntimeError as error:
             if "can't allocate memory" in str(error):
                 raise MemoryError(f"no room to resize {len(batch)} frames") from None

@@ -94,7 +94,7 @@ class _Decoding:
 
     def _want(self, filling: ClipFilling, gop: Gop) -> _Want | None:
         samples, reach = filling.pending.take_all(until=self._seconds(gop.until) if gop.until is not None else np.inf)
-        if not len(samples):
+        if not samples:
             return None
         times = (gop.shown - self._start_ticks) * self._packets.seconds_per_tick
         if gop.until is None and reach[-1] > times[-1] + 2 * TOLERANCE_SECONDS and not self._ends_as_planned(filling):
@@ -102,7 +102,7 @@ class _Decoding:
             return None
         want = _Want(filling)
         pictures = gop.shown[np.searchsorted(times, reach, side="right") - 1]  # the last one up to then
-        for ticks, sample in zip(pictures.tolist(), samples.tolist(), strict=True):
+        for ticks, sample in zip(pictures.tolist(), samples, strict=True):
             want.samples.setdefault(ticks, []).append(sample)
         return want
 

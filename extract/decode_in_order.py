@@ -59,12 +59,12 @@ def _answer(
             continue
         any_taken = True
         samples = filling.pending.take(shown, until=until, gap=gap)
-        if shown is None or convert is None or not len(samples):
+        if shown is None or convert is None or not samples:
             continue
         try:
             rgb = convert(shown.picture) if rgb is None else rgb
         except VideoFileError as error:
             filling.fail(error)
         else:
-            filling.painter.paint(rgb, samples.tolist())
+            filling.painter.paint(rgb, samples)
     return any_taken

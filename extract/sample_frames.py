@@ -1,6 +1,7 @@
 """Which frames a clip consists of: from a span of time to sample times, and from these to frames as they go by."""
 
 import math
+from bisect import bisect_left, bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +45,15 @@ class PendingSamples:
         """
         self.lost = np.zeros(len(planned), np.bool_)
         """Shape (K,): clips of which a frame is damaged or missing, or may be."""
+        self._any_lost = False
         self._num_frames = times.shape[1]
         samples = np.flatnonzero(np.repeat(planned, self._num_frames))
-        self._samples = samples[np.argsort(times.ravel()[samples], kind="stable")]
+        samples = samples[np.argsort(times.ravel()[samples], kind="stable")]
+        # Lists, because frames come by the thousand and most answer none or few.
+        self._samples: list[int] = samples.tolist()
         # Frames shown up to here count. Nothing comes before the first frame, at 0.
-        self._reach = np.maximum(times.ravel()[self._samples], 0.0) + TOLERANCE_SECONDS
-        self.next_reach = float(self._reach[0]) if len(samples) else math.inf
+        self._reach: list[float] = (np.maximum(times.ravel()[samples], 0.0) + TOLERANCE_SECONDS).tolist()
+        self.next_reach = self._reach[0] if self._reach else math.inf
         """Frames up to this time, in seconds, may answer the next sample; inf when all have been taken."""
         self._next = 0
 
@@ -58,7 +62,7 @@ class PendingSamples:
         """Whether every sample has been taken."""
         return self._next == len(self._samples)
 
-    def take(self, frame: ShownFrame | None, *, until: float, gap: bool) -> NDArray[np.int64]:
+    def take(self, frame: ShownFrame | None, *, until: float, gap: bool) -> list[int]:
         """Take the samples that a frame answers; note the clips of those that it fails.
 
         Args:
@@ -70,15 +74,14 @@ class PendingSamples:
             Flat indices into the (K, T) sample times, of clips that have lost no frame so far.
         """
         taken, reach = self.take_all(until=until)
-        clips = taken // self._num_frames
         if frame is None or not frame.trusted:
-            self.lost[clips] = True
+            self._lose(taken)
         elif gap:
-            self.lost[clips[reach > frame.seconds + 2 * TOLERANCE_SECONDS]] = True
-        answered: NDArray[np.int64] = taken[~self.lost[clips]]
-        return answered
+            sure = bisect_right(reach, frame.seconds + 2 * TOLERANCE_SECONDS)
+            self._lose(taken[sure:])
+        return [sample for sample in taken if not self.lost[sample // self._num_frames]] if self._any_lost else taken
 
-    def take_all(self, *, until: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def take_all(self, *, until: float) -> tuple[list[int], list[float]]:
         """Take the samples that frames before a time answer.
 
         Args:
@@ -87,9 +90,11 @@ class PendingSamples:
         Returns:
             Flat indices into the (K, T) sample times, and the latest time of a frame that answers each, ascending.
         """
-        if until <= self.next_reach:  # most frames answer none
-            return self._samples[:0], self._reach[:0]
-        begin, stop = self._next, int(np.searchsorted(self._reach, until, side="left"))
+        begin, stop = self._next, bisect_left(self._reach, until, lo=self._next)
         self._next = stop
-        self.next_reach = math.inf if self.done else float(self._reach[stop])
+        self.next_reach = math.inf if self.done else self._reach[stop]
         return self._samples[begin:stop], self._reach[begin:stop]
+
+    def _lose(self, samples: list[int]) -> None:
+        for sample in samples:
+            self.lost[sample // self._num_frames] = self._any_lost = True

@@ -118,6 +118,18 @@ def test_pixels_are_those_of_torchs_resize_of_pyavs_frames(
     np.testing.assert_array_equal(frames, expected.permute(0, 2, 3, 1).numpy())
 
 
+def test_mirroring_before_or_after_the_resize_gives_the_same_bits() -> None:
+    rng = np.random.default_rng(0)
+    for size in [*range(20, 700, 37), 112, 224, 256, 448]:
+        row = torch.from_numpy(rng.integers(0, 256, (1, 2, size, 3), dtype=np.uint8)).permute(0, 3, 1, 2)
+        for target in (112, 224, 256):
+            before, after = (
+                functional.interpolate(pixels, size=(2, target), mode="bilinear", antialias=True)
+                for pixels in (row.flip(3), row)
+            )
+            assert torch.equal(before, after.flip(3)), (size, target)
+
+
 @pytest.mark.parametrize(
     ("space", "full_range", "kr", "kb"),
     [(1, False, 0.2126, 0.0722), (5, False, 0.299, 0.114), (2, False, 0.299, 0.114), (1, True, 0.2126, 0.0722)],

@@ -442,7 +442,7 @@ def torch_out_of_memory(*_: Any, **__: Any) -> None:
         ("av.open", out_of_memory),
         ("scale_video.extract.shown_frames.VideoPackets.ticks", out_of_memory),
         ("scale_video.extract.clip_pixels.VideoReformatter.reformat", out_of_memory),
-        ("torch.empty_like", torch_out_of_memory),
+        ("torch.from_numpy", torch_out_of_memory),
     ],
 )
 def test_want_of_memory_is_not_the_files_fault(
@@ -462,7 +462,7 @@ def test_other_errors_of_torch_are_not_hidden(plain: Path, monkeypatch: pytest.M
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("no such mode")
 
-    monkeypatch.setattr("torch.empty_like", fail)
+    monkeypatch.setattr("torch.from_numpy", fail)
     with pytest.raises(RuntimeError, match="no such mode"):
         decode(plain, clip(0, 1, flip=1), duration_seconds=2.0)
 

@@ -27,42 +27,42 @@ def test_sample_times_are_float64() -> None:
 
 def test_a_frame_answers_the_samples_before_the_next_frame() -> None:
     pending = PendingSamples(np.array([[0.0, 0.5, 0.9995], [0.2, 0.999, 2.0]]), planned=np.ones(2, np.bool_))
-    assert pending.take(None, until=0.0, gap=False).tolist() == []
+    assert pending.take(None, until=0.0, gap=False) == []
     # 0.9995 is within a millisecond of the frame at 1.0; 0.999 + 1 ms is less than 1.00001.
-    assert pending.take(frame(0.0), until=1.00001, gap=False).tolist() == [0, 3, 1, 4]
+    assert pending.take(frame(0.0), until=1.00001, gap=False) == [0, 3, 1, 4]
     assert not pending.done
-    assert pending.take(frame(1.00001), until=np.inf, gap=False).tolist() == [2, 5]
+    assert pending.take(frame(1.00001), until=np.inf, gap=False) == [2, 5]
     assert pending.done
     assert not pending.lost.any()
 
 
 def test_samples_of_clips_that_are_not_planned_are_left_out() -> None:
     pending = PendingSamples(np.array([[0.0], [np.nan], [0.5]]), planned=np.array([True, False, True]))
-    assert pending.take(frame(0.0), until=np.inf, gap=False).tolist() == [0, 2]
+    assert pending.take(frame(0.0), until=np.inf, gap=False) == [0, 2]
 
 
 def test_a_sample_before_the_first_frame_gets_it() -> None:
     pending = PendingSamples(np.array([[-1e-8]]), planned=np.ones(1, np.bool_))
-    assert pending.take(None, until=0.0, gap=False).tolist() == []
-    assert pending.take(frame(0.0), until=1.0, gap=False).tolist() == [0]
+    assert pending.take(None, until=0.0, gap=False) == []
+    assert pending.take(frame(0.0), until=1.0, gap=False) == [0]
 
 
 def test_clips_lose_by_frames_that_are_damaged_or_absent() -> None:
     pending = PendingSamples(np.array([[0.0], [0.5], [1.0]]), planned=np.ones(3, np.bool_))
-    assert pending.take(frame(0.0), until=0.4, gap=False).tolist() == [0]
-    assert pending.take(frame(0.4, trusted=False), until=0.9, gap=False).tolist() == []
+    assert pending.take(frame(0.0), until=0.4, gap=False) == [0]
+    assert pending.take(frame(0.4, trusted=False), until=0.9, gap=False) == []
     assert pending.lost.tolist() == [False, True, False]
-    assert pending.take(None, until=np.inf, gap=False).tolist() == []
+    assert pending.take(None, until=np.inf, gap=False) == []
     assert pending.lost.tolist() == [False, True, True]
 
 
 def test_before_a_gap_only_samples_at_the_frames_own_time_are_sure() -> None:
     pending = PendingSamples(np.array([[0.4], [0.401], [0.45]]), planned=np.ones(3, np.bool_))
-    assert pending.take(frame(0.4), until=1.0, gap=True).tolist() == [0, 1]
+    assert pending.take(frame(0.4), until=1.0, gap=True) == [0, 1]
     assert pending.lost.tolist() == [False, False, True]
 
 
 def test_a_clip_that_has_lost_a_frame_is_not_served_any_more() -> None:
     pending = PendingSamples(np.array([[0.0, 1.0], [1.0, 1.0]]), planned=np.ones(2, np.bool_))
     pending.take(frame(0.0, trusted=False), until=0.5, gap=False)
-    assert pending.take(frame(1.0), until=np.inf, gap=False).tolist() == [2, 3]
+    assert pending.take(frame(1.0), until=np.inf, gap=False) == [2, 3]
