@@ -75,8 +75,9 @@ class LockOwner:
         return self.is_visible() and _process_started(self.pid) != self.process_started
 
     def __str__(self) -> str:
-        """Who, where, since when, in a few words."""
-        return f"`{self.purpose}` of {self.user} on {self.host} (process {self.pid}), since {self.acquired}"
+        """Who, where, since when, in a few words; safe to show, whoever wrote it."""
+        text = f"`{self.purpose}` of {self.user} on {self.host} (process {self.pid}), since {self.acquired}"
+        return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
 
 
 class LockFile:

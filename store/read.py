@@ -153,7 +153,7 @@ class FeatureStore(StoreHierarchy):
             blocks = np.arange(first, min(first + blocks_per_run, self.num_blocks))
             rows = slice(self.block_rows(int(blocks[0])).start, self.block_rows(int(blocks[-1])).stop)
             wanted = np.arange(rows.start, rows.stop)
-            there = np.repeat(self.committed(view, backbone, blocks), self.block_size)[: len(wanted)]
+            there = self.committed(view, backbone, blocks)[(wanted - rows.start) // self.block_size]
             status = self._committed_rows(arrays["status"], wanted, there=there)
             error = self._committed_rows(arrays["error"], wanted, there=there)
             yield rows, status, tuple(error)

@@ -80,16 +80,20 @@ class StoredArray:
         for index, places in by_chunk:
             local = rows[places] - index * size
             # Whole chunks in their own order, which is how features are mostly read, go to their place at once.
-            in_place = np.array_equal(local, np.arange(size)) and places[-1] - places[0] == size - 1
+            in_place = (
+                len(local) == size and places[-1] - places[0] == size - 1 and np.array_equal(local, np.arange(size))
+            )
             if in_place:
                 chunk = out[places[0] : places[0] + size]
             else:
                 chunk = scratch = self._empty(size) if scratch is None else scratch
             try:
-                self._read_chunk(index, chunk, contents)
+                found = self._read_chunk(index, chunk, contents)
             except ValueError as error:
                 raise self._damaged(index, error) from error
-            if not in_place:
+            if not found:
+                out[places] = self.fill_value
+            elif not in_place:
                 out[places] = chunk[local]
         return out
 
@@ -133,7 +137,12 @@ class StoredArray:
         except MemoryError as error:
             raise StoreError(f"{num_rows} rows of array {self.path!r} do not fit into memory: {error}") from error
 
-    def _read_chunk(self, index: int, chunk: NDArray[Any], contents: Iterator[bytes | None]) -> None:
+    def _read_chunk(self, index: int, chunk: NDArray[Any], contents: Iterator[bytes | None]) -> bool:
+        """Fill ``chunk``; False when there is none, and none need be there.
+
+        Raises:
+            ValueError: it cannot be read, or must be there and is not.
+        """
         if self.location.is_local and not self._is_text:
             found = _read_values(f"{self.location.root}/{self.keys([index])[0]}", chunk)
         else:
@@ -141,10 +150,9 @@ class StoredArray:
             found = content is not None
             if content is not None:
                 decode_texts(content, chunk) if self._is_text else decode_values(content, chunk)
-        if not found:
-            if not self.by_blocks:
-                raise ValueError("it is missing")
-            chunk[...] = self.fill_value
+        if not found and not self.by_blocks:
+            raise ValueError("it is missing")
+        return found
 
     def _contents(self, chunks: list[int]) -> Iterator[bytes | None]:
         """The bytes of chunks, None for those that are absent; of one that is too long, at most one byte too many."""

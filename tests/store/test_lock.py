@@ -150,6 +150,12 @@ def test_a_heartbeat_of_another_machine_is_waited_for_five_minutes(tmp_path: Pat
         lock.check()
 
 
+def test_what_a_stranger_wrote_is_shown_safely(tmp_path: Path) -> None:
+    put(tmp_path, replace(ELSEWHERE, user="\x1b[2J\n", host="h" * 1000).to_bytes())
+    with pytest.raises(StoreLockedError, match=r"in use by `extract` of \?\[2J\? on h{100,200}, last"):
+        StoreLock.acquire(tmp_path, purpose="extract")
+
+
 def test_a_file_system_without_times_has_no_stale_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"memory://{tmp_path}/untimed.zarr"
     put(url, ELSEWHERE.to_bytes())
