@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scale_video.extract.backbones.protocol import Backbone
+from scale_video.extract.corner_resize import enlarge_corners
 
 Place = tuple[int, int]
 """Row of the block, and clip."""
@@ -56,12 +57,24 @@ class ForwardBatches:
         self._places: list[Place | None] = []
         self._results: list[tuple[Tensor, list[int], list[Place]]] = []
 
-    def add(self, frames: NDArray[np.uint8] | None, *, video: int, clip: int) -> None:
-        """Take the next clip's frames (T, S, S, 3), or None for one that could not be had: its slot stays empty."""
+    def add(
+        self, frames: NDArray[np.uint8] | None, *, video: int, clip: int, size: tuple[int, int] | None = None
+    ) -> None:
+        """Take the next clip.
+
+        Args:
+            frames: shape (T, S, S, 3); None for one that could not be had: its slot stays empty.
+            video: row of the block.
+            clip: which one of it.
+            size: height and width of the corner that its pixels fill, if they do not fill the frames.
+        """
         if frames is None:
             self._places.append(None)
         else:
-            self._staging.pixels[len(self._places)] = frames
+            slot = len(self._places)
+            self._staging.pixels[slot] = frames
+            if size is not None:
+                self._staging.sizes[slot] = size
             self._places.append((video, clip))
         if len(self._places) == self._num_slots:
             self._forward()
@@ -96,19 +109,23 @@ class _Staging:
 
     num_needed = 1
 
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, shape: tuple[int, int, int, int, int], device: torch.device) -> None:
         self.frames = torch.zeros(shape, dtype=torch.uint8)
         self.pixels: NDArray[np.uint8] = self.frames.numpy()
+        self._whole = (shape[2], shape[3])
+        self.sizes = [self._whole] * shape[0]
         self._seconds = 0.0
 
     def embed(self, backbone: Backbone) -> Tensor:
         started = perf_counter()
+        enlarge_corners(self.frames, self.sizes)
         vectors = backbone.embed(self.frames)
         self._seconds += perf_counter() - started
         return vectors
 
     def clear(self) -> None:
         self.frames.zero_()
+        self.sizes = [self._whole] * len(self.sizes)
 
     def busy_seconds(self) -> float:
         return self._seconds
@@ -119,7 +136,7 @@ class _CudaStaging(_Staging):
 
     num_needed = 2
 
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, shape: tuple[int, int, int, int, int], device: torch.device) -> None:
         super().__init__(shape, device)
         self.frames = self.frames.pin_memory()
         self.pixels = self.frames.numpy()
@@ -137,6 +154,7 @@ class _CudaStaging(_Staging):
         on_device.record_stream(computing)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record(computing)
+        enlarge_corners(on_device, self.sizes)
         vectors = backbone.embed(on_device)
         end.record(computing)
         self._passes.append((begin, end))

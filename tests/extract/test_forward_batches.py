@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from scale_video.extract import block_task
 from scale_video.extract.backbones.motion3d import load_motion3d
 from scale_video.extract.backbones.placement import CPU, Placement, choose
 from scale_video.extract.backbones.protocol import Backbone
+from scale_video.extract.corner_resize import enlarge_corners
 from scale_video.extract.forward_batches import ForwardBatches
 
 SHAPE = (2, 4, 4, 3)
@@ -69,6 +71,32 @@ def test_frames_may_be_overwritten_once_they_are_added() -> None:
     buffer[:] = 9
     batches.finish()
     assert batches.features[0, 0, 0] == 7
+
+
+def test_a_clip_that_fills_a_corner_is_enlarged_alone() -> None:
+    backbone = Recorder()
+    batches = make(backbone)
+    batches.add(clip(5), video=0, clip=0)
+    corner = np.zeros(SHAPE, np.uint8)
+    corner[:, :2, :1] = 9
+    batches.add(corner, video=0, clip=1, size=(2, 1))
+    batches.add(clip(6), video=1, clip=0)
+    batches.add(corner, video=1, clip=1)
+    batches.finish()
+    assert [set(frames.unique().tolist()) for frames in backbone.batches[0]] == [{5}, {9}, {6}]
+    assert torch.equal(backbone.batches[1][0], torch.from_numpy(corner)), "the size of a slot is not its next clip's"
+
+
+@pytest.mark.parametrize("size", [(20, 31), (32, 7), (1, 1), (32, 32)])
+def test_enlarging_on_the_device_is_within_one_level_of_what_decoders_give(size: tuple[int, int]) -> None:
+    height, width = size
+    frames = torch.zeros((2, 3, 32, 32, 3), dtype=torch.uint8)
+    corner = torch.randint(0, 256, (3, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    frames[1, :, :height, :width] = corner
+    enlarge_corners(frames, [(32, 32), size])
+    expected = F.interpolate(corner.permute(0, 3, 1, 2), size=(32, 32), mode="bilinear", antialias=True)
+    assert (frames[1].permute(0, 3, 1, 2).int() - expected.int()).abs().max() <= 1
+    assert (frames[0] == 0).all()
 
 
 def test_auto_means_a_gpu_with_half_precision_or_a_cpu_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
