@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 from distributed import Client
 
-from scale_video.extract.backbones.placement import choose
+from scale_video.extract.backbones.placement import Placement, choose
 from scale_video.extract.backbones.registry import BackboneRequest, load_backbone, parse_backbone
 from scale_video.extract.block_task import ExtractionTask, Target
 from scale_video.extract.clip_decoders import DecodeLimits
@@ -95,7 +95,9 @@ def run_extract(request: ExtractionRequest) -> ExtractionResult:
     store = open_if_planned(url)
     backbones = _backbones(request, store)
     device = backbones[0].device
-    specs = [load_backbone(backbone).spec for backbone in backbones]
+    if request.scheduler is None:
+        Placement.of(device, backbones[0].precision)  # the client of another cluster needs no GPU of its own
+    specs = [load_backbone(replace(backbone, device="cpu")).spec for backbone in backbones]
     views = views_of(request)
     videos = None
     if store is None or request.data_root is not None:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import torch
 from distributed.security import Security
 
 from scale_video.store.errors import StoreError
@@ -149,6 +150,14 @@ def test_workers_that_see_no_such_folder_are_named_before_anything_is_planned(si
         errors = finish(site.extract("--scheduler", address), status=1)
     assert f"the folder of videos '{CLIENT_SEES}/videos' cannot be read: No such file" in one_error(errors)
     assert not site.store.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs workers without a GPU")
+def test_a_client_needs_no_gpu_but_its_workers_do(site: Site) -> None:
+    with site.cluster(("--no-nanny", "--nthreads", "1")) as (address, _):
+        errors = finish(site.extract("--scheduler", address, "--device", "cuda"), status=1)
+    assert "torch sees none on this machine" in one_error(errors)
+    assert FeatureStore.open(site.store).backbones("random") == ("motion3d",)  # the client went on to the workers
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
