@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
+import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -87,7 +88,10 @@ class ShownFrames(Iterator[ShownFrame]):
         except MemoryError:
             raise
         except LIBAV_ERRORS as error:
-            self._distrust(ticks, size_problem(self._stream) or f"a frame cannot be decoded: {reason(error)}")
+            problem = size_problem(self._stream)
+            if not problem:
+                _check_memory(self._stream)
+            self._distrust(ticks, problem or f"a frame cannot be decoded: {reason(error)}")
             return
         if packet is not None and packet.is_corrupt:
             self._distrust(ticks, "a frame is incomplete in the file")
@@ -119,3 +123,12 @@ class ShownFrames(Iterator[ShownFrame]):
         self.problem = self.problem or problem
         self.ends_in_gap = True
         self._damage = math.inf if ticks is None else max(float(ticks), self._damage or -math.inf)
+
+
+def _check_memory(stream: VideoStream) -> None:
+    """See whether there is memory for another frame as RGB: some of libav's decoders call it damage when there is not.
+
+    Raises:
+        MemoryError: there is none; nothing is known of the file.
+    """
+    np.empty(3 * stream.codec_context.width * stream.codec_context.height, np.uint8)

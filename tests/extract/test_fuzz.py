@@ -245,6 +245,27 @@ def test_bombs_of_frames_are_refused_before_they_take_memory(
 
 
 @pytest.mark.slow
+def test_want_of_memory_is_not_called_damage(modules: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
+    raw = modules[1].h264_of_skips(8192, 8192, num_frames=3)  # 100 MB a frame, 200 MB as RGB
+    (tmp_path / "large.h264").write_bytes(raw)
+    (tmp_path / "large.mp4").write_bytes(modules[1].remuxed(raw, "mp4"))
+    cases = (("large.h264", 2000), ("large.h264", 250), ("large.mp4", 150))
+    probe = None
+    for name, megabytes in cases:
+        decoders = ClipDecoders(DecodeLimits(1, timeout_seconds=120, memory_bytes=megabytes * 10**6))
+        try:
+            if probe is None:
+                (probe,) = decoders.probe([tmp_path / name])
+                assert probe.status == VideoStatus.OK, probe
+            order = VideoOrder(tmp_path / name, probe.duration_seconds, requests_of(name, probe))
+            (video,) = decoders.decode([order])
+        finally:
+            decoders.close()
+        expected = {VideoStatus.CRASHED} if megabytes < 2000 else {VideoStatus.OK, VideoStatus.PADDED}
+        assert {clips.status for clips in video.clips} <= expected, f"{name} in {megabytes} MB: {video.clips[0].error}"
+
+
+@pytest.mark.slow
 def test_a_bomb_of_time_is_given_up_and_the_next_video_is_had(
     modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], tmp_path: Path
 ) -> None:
