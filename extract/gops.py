@@ -20,7 +20,7 @@ MAX_GOP_BYTES = 64 << 20
 MAX_GOP_PACKETS = 1 << 14
 """Longer groups are irregular: half a minute at 17 Mbit a second, nine minutes at 30 pictures a second."""
 SEEK_SECONDS = 5.0
-"""A gap of this length is jumped over rather than read: a second of 720p takes about a millisecond to read."""
+"""A gap of this length is jumped over rather than read, which takes a third of a millisecond for a second of 720p."""
 
 
 class IrregularVideoError(Exception):
