@@ -124,9 +124,9 @@ def require_array(
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
     }
     for key, demanded in wanted.items():
-        if found[key] != demanded:
+        if found.get(key) != demanded:
             raise MissingArrayError(
-                f"array {name!r} in {group.store_path} has {key} {found[key]}, the format demands {demanded}; "
+                f"array {name!r} in {group.store_path} has {key} {found.get(key)}, the format demands {demanded}; "
                 "the store is damaged, make it anew"
             )
     dtype = np.dtype(object if layout.dtype == "string" else layout.dtype)
