@@ -102,7 +102,11 @@ def test_a_missing_array_is_named(empty_store: Path, name: str) -> None:
             {"dimension_names": ["clip", "video"]},
             r"has dimension_names \('clip', 'video'\), the format",
         ),
-        ("planned", {"dimension_names": None}, r"array 'planned' in .* has dimension_names None, the format demands"),
+        (
+            "motion3d/status",
+            {"dimension_names": None},
+            r"array 'status' in .* has dimension_names None, the format demands",
+        ),
         ("motion3d/commit", {"shape": [4]}, r"array 'commit' in .* has shape \(4,\), the format demands \(3,\)"),
         (
             "motion3d",
