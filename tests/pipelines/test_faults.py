@@ -4,6 +4,7 @@ In the end the store is always, byte by byte, what an undisturbed job makes.
 """
 
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -207,3 +208,44 @@ def kill_all(process: "subprocess.Popen[bytes]") -> None:
         for child in family:
             if child.is_running():
                 child.kill()
+
+
+@pytest.fixture
+def large_video() -> bytes:
+    """Three quarters of a second of 8192 × 8192 pixels."""
+    bombs = runpy.run_path(str(Path(__file__).parents[1] / "extract" / "frame_bombs.py"))
+    content: bytes = bombs["remuxed"](bombs["h264_of_skips"](8192, 8192, num_frames=18), "mp4")
+    return content
+
+
+def test_a_video_that_hungers_and_hangs_is_named_and_can_be_had_later(
+    jobs: ModuleType, tmp_path: Path, make_video: Callable[..., None], large_video: bytes
+) -> None:
+    data, store = tmp_path / "data", tmp_path / "store.zarr"
+    for number in range(5):
+        make_video(data / f"{number}.avi", seed=number)
+    (data / "2b.mp4").write_bytes(large_video)
+
+    def run(store: Path, *options: object, command: str = "extract") -> "subprocess.CompletedProcess[str]":
+        what = ("--dataset", "folder", "--data", data, "--backbone", "motion3d", "--views", "random")
+        return jobs.run(command, *what, "--store", store, "--block-size", 2, *CHEAP, *options)
+
+    quiet = run(tmp_path / "quiet.zarr", "--max-failures", 0)
+    assert quiet.returncode == 0, quiet.stderr
+    expected = jobs.tree(tmp_path / "quiet.zarr")
+    assert run(store, command="plan").returncode == 0
+    attempts = (
+        (("--memory-limit", 0.2), "crashed", "decoding needs more memory than the 0.2 GiB it may have"),
+        (("--retry", "crashed", "--video-timeout", 1.5), "timeout", "decoding took more than 1.5 s"),
+    )
+    for options, status, error in attempts:
+        ended = run(store, *options)
+        assert ended.returncode == 1
+        check_failure(ended.stderr, "more videos failed than --max-failures 1% allows", "scale-video failures")
+        (failure,) = json.loads(jobs.run("failures", store, "--json").stdout)["failures"]
+        assert (failure["path"], failure["status"], failure["error"]) == ("2b.mp4", status, error)
+        now = jobs.tree(store)
+        assert {Path(path).name for path in expected if now[path] != expected[path]} <= {"c.1", "c.1.0", "c.1.0.0"}
+    retried = run(store, "--retry", "crashed,timeout")
+    assert retried.returncode == 0, retried.stderr
+    assert jobs.tree(store) == expected

@@ -27,6 +27,12 @@ ENVIRONMENT = {**os.environ, "GIT_DIR": os.devnull}
 """Stores record the revision of the code, and somebody may commit while the tests run."""
 
 
+def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """``scale-video`` with these arguments, to its end."""
+    call = [sys.executable, "-m", "scale_video.pipelines.cli", *map(str, arguments)]
+    return subprocess.run(call, capture_output=True, text=True, timeout=SECONDS, env=ENVIRONMENT)
+
+
 def command(data: Path, store: Path, *options: str) -> list[str]:
     arguments = ["extract", "--dataset", "demo", "--data", str(data), "--store", str(store), "--block-size", "2"]
     return [sys.executable, "-m", "scale_video.pipelines.cli", *arguments, *options]
