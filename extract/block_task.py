@@ -36,8 +36,8 @@ ANNOUNCEMENTS = "scale-video"
 ANNOUNCE_SECONDS = 1.0
 """A worker announces no more often than this."""
 
-RequestKey = tuple[str, int, int]
-"""View, frames a clip, pixels a side."""
+RequestKey = tuple[str, int, int, bool]
+"""View, frames a clip, pixels a side, whether decoders enlarge."""
 
 _FAILURES = [int(status) for status in FAILURES]
 _LOADING = threading.Lock()
@@ -131,7 +131,7 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
         ValueError: the backbone gave features that float16 cannot hold.
     """
     torch.set_num_threads(1)
-    _choose_gpu(worker_name())
+    _choose_gpu(_worker())
     started = perf_counter()
     store = _open_store(task)
     planned = PlannedBlock(store, work.index, views=tuple(sorted({target.view for target in task.targets})))
@@ -197,7 +197,8 @@ class _TargetBlock:
         self._coordinates = planned.plan(target.view, "coordinates")
         self._planned = planned.plan(target.view, "valid")
         self._num_frames, self._frame_size = attributes["num_frames"], attributes["frame_size"]
-        self.key: RequestKey = target.view, self._num_frames, self._frame_size
+        self._enlarge = backbone.device.type == "cpu"  # a GPU does it in passing
+        self.key: RequestKey = target.view, self._num_frames, self._frame_size, self._enlarge
         """Targets of one key want the same pixels."""
         self._kept = _kept_block(store, target, planned.index) if task.retry else None
         self._redone: NDArray[np.bool_] = np.any(self._planned, axis=1)
@@ -225,17 +226,23 @@ class _TargetBlock:
             valid=self._planned[video],
             num_frames=self._num_frames,
             frame_size=self._frame_size,
+            enlarge=self._enlarge,
         )
 
     def add(self, video: int, clips: DecodedClips | None) -> None:
         """Take the next video's clips, None for one that was not asked for; its clips' slots stay empty."""
-        if self._redone[video]:
-            assert clips is not None
-            self._status[video], self._errors[video] = clips.status, clips.error
-            self.num_computed += int(clips.valid.sum())
-        for clip in np.flatnonzero(self._planned[video]).tolist():
-            had = self._redone[video] and clips is not None and clips.valid[clip]
-            self.batches.add(clips.frames[clip] if had and clips else None, video=video, clip=clip)
+        places = np.flatnonzero(self._planned[video]).tolist()
+        if not self._redone[video]:
+            for clip in places:
+                self.batches.add(None, video=video, clip=clip)
+            return
+        assert clips is not None
+        self._status[video], self._errors[video] = clips.status, clips.error
+        self.num_computed += int(clips.valid.sum())
+        for clip in places:
+            frames = clips.frames[clip] if clips.valid[clip] else None
+            size = None if clips.sizes is None else (int(clips.sizes[clip, 0]), int(clips.sizes[clip, 1]))
+            self.batches.add(frames, video=video, clip=clip, size=size)
 
     def finish(self) -> FeatureBlock:
         """The whole block."""
@@ -252,16 +259,17 @@ class _TargetBlock:
         )
 
 
-def worker_name() -> object:
-    """The name of the worker that this runs on: a number in a local cluster; None without a cluster."""
+def _worker() -> Worker | None:
+    """The Dask worker that this runs on; None when it is called without a cluster."""
     try:
-        return get_worker().name
+        return get_worker()
     except ValueError:
         return None
 
 
-def _choose_gpu(name: object) -> None:
+def _choose_gpu(worker: Worker | None) -> None:
     """Spread the numbered workers of a local cluster over the GPUs of the machine; others see to it themselves."""
+    name = None if worker is None else worker.name
     if isinstance(name, int) and (num_gpus := torch.cuda.device_count()) > 1:
         torch.cuda.set_device(name % num_gpus)
 
@@ -272,10 +280,7 @@ class _Announcer:
     def __init__(self, index: int) -> None:
         self._index = index
         self._next = 0.0
-        try:
-            self._worker: Worker | None = get_worker()
-        except ValueError:  # called without a cluster
-            self._worker = None
+        self._worker = _worker()
 
     def __call__(self, *, num_done: int, path: str) -> None:
         now = perf_counter()

@@ -25,6 +25,9 @@ class DecodedClips:
     """``OK``, ``PADDED``, ``PARTIAL``; ``NO_VIDEO_STREAM``, ``CORRUPT``, ``MISSING`` without a valid clip."""
     error: str = ""
     """Why the video could not be had in full, in one line without a path; empty where it could."""
+    sizes: NDArray[np.int32] | None = None
+    """Shape (K, 2): height and width of the corner that each clip fills, where the request does not want it enlarged;
+    what lies beside it means nothing."""
 
 
 class ClipFilling:
@@ -99,7 +102,7 @@ class ClipFilling:
             status, why = VideoStatus.PARTIAL, f"is {num_bytes_cut_off} bytes shorter than its header says"
         elif self._request.coordinates[planned, Coordinate.END].max() > self._duration_seconds - TOLERANCE_SECONDS:
             status = VideoStatus.PADDED
-        return DecodedClips(self._frames, had, status, why)
+        return DecodedClips(self._frames, had, status, why, None if self._request.enlarge else self.painter.sizes)
 
     def refuse(self, error: VideoFileError) -> DecodedClips:
         """No clips."""

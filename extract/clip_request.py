@@ -21,6 +21,9 @@ class ClipRequest:
     """Frames a clip, T, spread evenly over its span, ends included; 1 takes the middle."""
     frame_size: int
     """Pixels of the square frames, S."""
+    enlarge: bool = True
+    """Whether smaller crops are enlarged to the frames; else they lie in the upper left corner of them, for a device
+    that enlarges them itself."""
 
     def __post_init__(self) -> None:
         """Check that something can be decoded of it.

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from scale_video.extract import clip_pixels
 from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.corner_resize import enlarge_corners
 from scale_video.extract.decode import decode_clips
 
 Coordinates = NDArray[np.float32]
@@ -173,3 +174,35 @@ def test_the_bits_do_not_depend_on_the_batches_of_the_resize(
     monkeypatch.setattr(clip_pixels, "WAITING_BYTES", waiting_bytes)
     monkeypatch.setattr(clip_pixels, "BATCH_BYTES", batch_bytes)
     assert frames_of(path, coordinates, num_frames=9).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("frame_size", [128, 48])
+def test_crops_that_a_device_enlarges_come_out_as_if_they_had_been_enlarged_here(
+    tmp_path: Path, make_painted_video: Callable[..., Path], frame_size: int
+) -> None:
+    path = make_painted_video(tmp_path / "a.mp4")  # 64 × 96
+    coordinates = np.concatenate(
+        [clip(0, 1, bottom=0.5, right=0.25, flip=1), clip(0, 1.9, top=0.2), clip(1, 1.5, right=0.5)]
+    )
+    valid = np.ones(3, np.bool_)
+    here, there = (ClipRequest(coordinates, valid, 4, frame_size, enlarge=enlarge) for enlarge in (True, False))
+    enlarged, as_they_are = decode_clips(path, [here, there], duration_seconds=2).clips
+    assert enlarged.sizes is None
+    assert as_they_are.sizes is not None
+    crops = [[32, 24], [51, 96], [64, 48]]
+    sizes = [size if max(size) <= frame_size else [frame_size] * 2 for size in crops]
+    assert as_they_are.sizes.tolist() == sizes
+    frames = torch.from_numpy(as_they_are.frames.copy())
+    enlarge_corners(frames, [(height, width) for height, width in sizes])
+    assert np.abs(frames.numpy().astype(int) - enlarged.frames).max() <= 1
+
+
+def test_of_one_clip_all_crops_are_enlarged_or_none() -> None:
+    request = ClipRequest(clip(0, 1), np.ones(1, np.bool_), 3, 32, enlarge=False)
+    frames = np.empty(request.shape, np.uint8)
+    painter = clip_pixels.ClipPainter(request, frames)
+    for position, (side, grey) in enumerate(((16, 10), (8, 20), (16, 30))):  # the file changes its size midway
+        painter.paint(np.full((side, side, 3), grey, np.uint8), [position])
+        painter.finish()
+    assert painter.sizes.tolist() == [[32, 32]]
+    assert [set(np.unique(frame).tolist()) for frame in frames[0]] == [{10}, {20}, {30}]
