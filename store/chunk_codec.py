@@ -57,8 +57,15 @@ def to_native_order(values: NDArray[Any]) -> None:
         values.byteswap(inplace=True)
 
 
-def decode_texts(content: bytes, out: NDArray[np.object_]) -> None:
-    """Fill ``out`` with a chunk of texts.
+def decode_texts(content: bytes, number: int) -> NDArray[np.object_]:
+    """The texts of a chunk.
+
+    Args:
+        content: the whole chunk.
+        number: how many it must hold.
+
+    Returns:
+        Shape (number,), Python strings; made once the chunk turned out to be long enough for them.
 
     Raises:
         ValueError: the chunk holds another number of texts, ends early or late, is no UTF-8, or its checksum is wrong.
@@ -67,18 +74,22 @@ def decode_texts(content: bytes, out: NDArray[np.object_]) -> None:
     if end < 4:
         raise ValueError(f"it has only {len(content)} bytes")
     check_checksum(np.frombuffer(content, dtype=np.uint8, count=end), content[end:])
-    number = int.from_bytes(content[:4], "little")
-    if number != len(out):
-        raise ValueError(f"it holds {number} texts instead of {len(out)}")
+    found = int.from_bytes(content[:4], "little")
+    if found != number:
+        raise ValueError(f"it holds {found} texts instead of {number}")
+    if end < 4 + 4 * number:
+        raise ValueError(f"it has only {len(content)} bytes, too few for {number} texts")
+    texts = np.empty(number, dtype=object)
     if end == 4 + 4 * number and not any(content[4:end]):  # all empty, as errors mostly are
-        out[:] = ""
-        return
+        texts[:] = ""
+        return texts
     place = 4
     for index in range(number):
         start = place + 4
         place = start + int.from_bytes(content[place:start], "little")
         if start > end or place > end:
             raise ValueError(f"it ends within text {index} of {number}")
-        out[index] = content[start:place].decode()
+        texts[index] = content[start:place].decode()
     if place != end:
         raise ValueError(f"it has {end - place} bytes after its last text")
+    return texts

@@ -83,17 +83,19 @@ class StoredArray:
             in_place = (
                 len(local) == size and places[-1] - places[0] == size - 1 and np.array_equal(local, np.arange(size))
             )
-            if in_place:
-                chunk = out[places[0] : places[0] + size]
+            if self._is_text:
+                room = None
+            elif in_place:
+                room = out[places[0] : places[0] + size]
             else:
-                chunk = scratch = self._empty(size) if scratch is None else scratch
+                room = scratch = self._empty(size) if scratch is None else scratch
             try:
-                found = self._read_chunk(index, chunk, contents)
+                chunk = self._read_chunk(index, room, contents)
             except ValueError as error:
                 raise self._damaged(index, error) from error
-            if not found:
+            if chunk is None:
                 out[places] = self.fill_value
-            elif not in_place:
+            elif chunk is scratch or self._is_text:
                 out[places] = chunk[local]
         return out
 
@@ -137,22 +139,29 @@ class StoredArray:
         except MemoryError as error:
             raise StoreError(f"{num_rows} rows of array {self.path!r} do not fit into memory: {error}") from error
 
-    def _read_chunk(self, index: int, chunk: NDArray[Any], contents: Iterator[bytes | None]) -> bool:
-        """Fill ``chunk``; False when there is none, and none need be there.
+    def _read_chunk(
+        self, index: int, room: NDArray[Any] | None, contents: Iterator[bytes | None]
+    ) -> NDArray[Any] | None:
+        """A chunk, read into ``room`` if it is one of numbers; None when there is none, and none need be there.
 
         Raises:
             ValueError: it cannot be read, or must be there and is not.
         """
-        if self.location.is_local and not self._is_text:
-            found = _read_values(f"{self.location.root}/{self.keys([index])[0]}", chunk)
+        chunk = room
+        if room is not None and self.location.is_local:
+            if not _read_values(f"{self.location.root}/{self.keys([index])[0]}", room):
+                chunk = None
         else:
             content = next(contents)
-            found = content is not None
-            if content is not None:
-                decode_texts(content, chunk) if self._is_text else decode_values(content, chunk)
-        if not found and not self.by_blocks:
+            if content is None:
+                chunk = None
+            elif room is None:
+                chunk = decode_texts(content, self.chunk_rows)
+            else:
+                decode_values(content, room)
+        if chunk is None and not self.by_blocks:
             raise ValueError("it is missing")
-        return found
+        return chunk
 
     def _contents(self, chunks: list[int]) -> Iterator[bytes | None]:
         """The bytes of chunks, None for those that are absent; of one that is too long, at most one byte too many."""

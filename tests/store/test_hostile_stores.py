@@ -9,7 +9,7 @@ import pytest
 
 READER = Path(__file__).with_name("hostile_reader.py")
 NUM_MUTANTS = 100
-MAX_GROWTH_MIB = 256
+MAX_GROWTH_MIB = 100
 
 
 @pytest.mark.slow
