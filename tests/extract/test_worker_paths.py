@@ -5,6 +5,8 @@ from pathlib import Path
 import dask
 import pytest
 
+from scale_video.extract import block_task
+from scale_video.extract.backbones.registry import BackboneRequest
 from scale_video.extract.worker_paths import CONFIG_KEY, check_data_root, video_path, worker_path
 from scale_video.store.errors import StoreError
 
@@ -26,6 +28,18 @@ def test_without_a_mapping_nothing_changes() -> None:
 def test_the_longest_configured_folder_is_replaced(path: str, expected: str) -> None:
     with dask.config.set({CONFIG_KEY: {"/data": "/mnt/nas", "/data/ssd": "/scratch"}}):
         assert worker_path(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("/data/weights/vmae", "/mnt/nas/weights/vmae"), ("MCG-NJU/videomae-base", "MCG-NJU/videomae-base"), (None, None)],
+)
+def test_a_folder_of_weights_is_looked_for_where_the_worker_sees_it(source: str | None, expected: str | None) -> None:
+    seen = []
+    request = BackboneRequest("videomae", source, "vmae")
+    with dask.config.set({CONFIG_KEY: {"/data": "/mnt/nas"}}):
+        block_task._load_once(seen.append, request)  # type: ignore[arg-type]
+    assert [one.source for one in seen] == [expected]
 
 
 def test_it_can_be_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
