@@ -65,7 +65,7 @@ class FeatureStore(StoreHierarchy):
                 paths=tuple(self.column("path")),
                 groups=tuple(self.column("group")),
                 labels={n: self.column(n) for n in names if n == "label" or n.startswith("label_")},
-                class_names={name: tuple(values) for name, values in class_names.items()},
+                class_names={name: _list_of_names(name, values) for name, values in class_names.items()},
                 splits={n.removeprefix("split_"): self.column(n) for n in names if n.startswith("split_")},
             )
 
@@ -220,3 +220,14 @@ class FeatureStore(StoreHierarchy):
             values[:] = ""
         values[there] = array.rows(rows[there])
         return values
+
+
+def _list_of_names(column: str, values: Any) -> tuple[str, ...]:
+    """Class names as metadata hold them; a text would be taken for a list of its letters.
+
+    Raises:
+        ValueError: they are no list.
+    """
+    if not isinstance(values, list):
+        raise ValueError(f"the class names of {column!r} must be a list, got {str(values)[:40]!r}")
+    return tuple(values)

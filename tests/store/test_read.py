@@ -186,3 +186,11 @@ def test_a_table_that_is_none_is_named(empty_store: Path) -> None:
         StoreError, match=r"the table of videos in store .* cannot be read, the store is damaged: column"
     ):
         _ = FeatureStore.open(empty_store).videos
+
+
+@pytest.mark.parametrize("names", ["jump", {"jump": 0}, 7, [7, 8], None])
+def test_class_names_that_are_none_are_refused(empty_store: Path, names: object) -> None:
+    group = zarr.open_group(empty_store, path="videos", mode="r+", use_consolidated=False)
+    group.attrs["class_names"] = {"label": names}
+    with pytest.raises(StoreError, match=r"the table of videos in store .* cannot be read, the store is damaged: "):
+        _ = FeatureStore.open(empty_store).videos
