@@ -82,8 +82,7 @@ def decode_clips(
     begun = perf_counter()
     fillings = [ClipFilling(*pair, duration_seconds=duration_seconds) for pair in zip(requests, arrays, strict=True)]
     try:
-        _decode(path, fillings)
-        num_bytes_cut_off = bytes_cut_off(path)
+        num_bytes_cut_off = _decode(path, fillings)
         clips = tuple(filling.outcome(num_bytes_cut_off) for filling in fillings)
     except VideoFileError as error:
         clips = tuple(filling.refuse(error) for filling in fillings)
@@ -91,15 +90,21 @@ def decode_clips(
     return DecodedVideo(clips, perf_counter() - begun - resize_seconds, resize_seconds)
 
 
-def _decode(path: Path, fillings: Sequence[ClipFilling]) -> None:
-    """Fill them: by groups of pictures where that is beyond doubt, else from the beginning of the file."""
+def _decode(path: Path, fillings: Sequence[ClipFilling]) -> int:
+    """Fill them: by groups of pictures where that is beyond doubt, else from the beginning of the file.
+
+    Returns:
+        By how many bytes the file is shorter than its header says.
+    """
     with open_video(path) as (container, stream):
+        num_bytes_cut_off = bytes_cut_off(path)
         kind_of = None if counts_slots(container) else kind_reader(stream)
         if kind_of is None:
-            decode_in_order(fillings, container, stream)
+            decode_in_order(fillings, container, stream, is_cut=num_bytes_cut_off > 0)
         else:
-            decode_by_gop(fillings, container, stream, kind_of)
+            decode_by_gop(fillings, container, stream, kind_of, is_cut=num_bytes_cut_off > 0)
     rest = [filling for filling in fillings if not filling.concluded]
     if rest:
         with open_video(path) as (container, stream):
-            decode_in_order(rest, container, stream)
+            decode_in_order(rest, container, stream, is_cut=num_bytes_cut_off > 0)
+    return num_bytes_cut_off

@@ -18,13 +18,16 @@ from scale_video.extract.video_file import VideoFileError
 from scale_video.extract.video_packets import VideoPackets
 
 
-def decode_in_order(fillings: Sequence[ClipFilling], container: InputContainer, stream: VideoStream) -> None:
+def decode_in_order(
+    fillings: Sequence[ClipFilling], container: InputContainer, stream: VideoStream, *, is_cut: bool = False
+) -> None:
     """One pass over the frames, up to the one after the last that is needed; concludes all fillings.
 
     Args:
         fillings: What is wanted.
         container: A file that has just been opened.
         stream: Its stream of pictures.
+        is_cut: Whether the end of the file is known to be missing.
     """
     frames = ShownFrames(VideoPackets(container, stream), stream)
     convert: RgbConverter | None = None
@@ -32,7 +35,11 @@ def decode_in_order(fillings: Sequence[ClipFilling], container: InputContainer, 
     waiting = list(fillings)
     for following in frames:
         convert = convert or RgbConverter(orientation_of(following.picture))
-        if _answer(waiting, shown, convert, until=following.seconds, gap=following.follows_gap):
+        gap = following.follows_gap
+        if following.in_tail and not gap:
+            read = {"read_seconds": frames.read_seconds, "seconds_per_frame": frames.seconds_per_frame}
+            gap = is_cut or any(filling.ends_early(**read) for filling in waiting)
+        if _answer(waiting, shown, convert, until=following.seconds, gap=gap):
             for filling in waiting:
                 if filling.pending.done and not filling.concluded:
                     filling.conclude(problem=frames.problem, read_seconds=frames.read_seconds)

@@ -33,6 +33,8 @@ class ShownFrame:
     """Whether the pixels are what the encoder meant, as far as a decoder can tell."""
     follows_gap: bool
     """Whether something between the frame before and this one could not be decoded."""
+    in_tail: bool = False
+    """Whether pictures that are shown before this one may be missing if the end of the file is."""
 
 
 class ShownFrames(Iterator[ShownFrame]):
@@ -51,6 +53,7 @@ class ShownFrames(Iterator[ShownFrame]):
         self._stream = stream
         self._frames = self._show()
         self._last_seconds = -math.inf
+        self._ended = False
         # By how many ticks frames come out later than the slot of their packet.
         self._delay = 0
         # Time of the latest damage, inf where it is unknown; None while frames are trusted.
@@ -77,6 +80,7 @@ class ShownFrames(Iterator[ShownFrame]):
             yield from self._decode(packet)
         if self._packets.problem:
             self.problem = self.problem or self._packets.problem
+        self._ended = True
         yield from self._decode(None)  # what the decoder still holds back
 
     def _decode(self, packet: "Packet[VideoStream] | None") -> Iterator[ShownFrame]:
@@ -117,7 +121,10 @@ class ShownFrames(Iterator[ShownFrame]):
             self._distrust(coded_ticks, "a frame is damaged")
         elif self._damage is not None and picture.key_frame and coded_ticks is not None and coded_ticks > self._damage:
             self._damage = None
-        return ShownFrame(picture, seconds, trusted=self._damage is None, follows_gap=self.ends_in_gap)
+        # B-frames lie in the file after the picture that they are shown before.
+        last = self._packets.last_dts
+        in_tail = self._ended and (ticks is None or last is None or ticks > last)
+        return ShownFrame(picture, seconds, self._damage is None, follows_gap=self.ends_in_gap, in_tail=in_tail)
 
     def _distrust(self, ticks: int | None, problem: str) -> None:
         self.problem = self.problem or problem

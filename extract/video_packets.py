@@ -36,6 +36,9 @@ class VideoPackets:
         """Time of the first of them, in file order."""
         self.last_ticks: int | None = None
         """Greatest time of any of them."""
+        self.last_dts: int | None = None
+        """Decoding time of the last picture passed on, None where the file has none. What is not in the file because
+        its end is missing is decoded, and so shown, later."""
         self.times = array("q")
         """The times of all of them if asked for, in file order."""
         self.skipped = False
@@ -81,6 +84,7 @@ class VideoPackets:
         return True
 
     def _count(self, packet: "Packet[VideoStream]") -> None:
+        self.last_dts = packet.dts
         if packet.is_discard or packet.is_corrupt:
             return
         self.num_shown += 1

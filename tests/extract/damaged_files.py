@@ -24,6 +24,7 @@ SECONDS_PER_YEAR = 31_557_600
 KINDS: dict[str, dict[str, Any]] = {
     "h264.mp4": {},
     "rotated.mp4": {"rotation_degrees": 90},
+    "index first.mp4": {"muxer_options": {"movflags": "faststart"}},
     "fragmented.mp4": {"muxer_options": {"movflags": "frag_keyframe+empty_moov"}},
     "h264.mkv": {"width": 272, "height": 80},  # sides of two bytes
     "xvid.avi": {"codec": "mpeg4", "codec_tag": "XVID", "max_b_frames": 0},
@@ -122,7 +123,9 @@ def make_originals(folder: Path, write: Callable[..., Path]) -> dict[str, bytes]
         path = write(folder / name, num_frames=36, fps=24, **options)
         contents[name] = path.read_bytes()
         if muxer_options:
-            contents[name] = _copied(contents[name], name, muxer_options=muxer_options)
+            again = folder / f"again {name}"  # a muxer that moves what it has written needs a file
+            _copied(contents[name], name, target=str(again), muxer_options=muxer_options)
+            contents[name] = again.read_bytes()
     return contents
 
 
@@ -205,12 +208,13 @@ def _copied(
     name: str,
     *,
     change: Callable[[list["av.Packet[Any]"]], list["av.Packet[Any]"]] = lambda packets: packets,
+    target: str | BytesIO | None = None,
     muxer_options: dict[str, str] | None = None,
 ) -> bytes:
     """The same pictures in a new file of the same format, after something was done to the list of packets."""
     suffix = name.rpartition(".")[2]
     muxer = {"mkv": "matroska", "ts": "mpegts", "mpg": "mpeg", "wmv": "asf"}.get(suffix, suffix)
-    target = BytesIO()
+    target = BytesIO() if target is None else target
     with (
         suppress(av.FFmpegError),  # a muxer that cannot end such a file; it has written most of it
         av.open(BytesIO(content)) as source,
@@ -225,7 +229,7 @@ def _copied(
                 sink.mux_one(packet)
             except (av.FFmpegError, ValueError, OverflowError):
                 continue  # a muxer that takes no such packet
-    return target.getvalue()
+    return target.getvalue() if isinstance(target, BytesIO) else b""
 
 
 def _repacketed(originals: Originals, name: str, rng: np.random.Generator, *, how: str) -> bytes:

@@ -241,6 +241,30 @@ def test_a_file_cut_before_planning_keeps_its_clips_but_is_partial(
     assert decoded.error.endswith(" bytes shorter than its header says")
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".flv", ".ts"])
+def test_b_frames_that_are_cut_off_before_a_picture_that_is_there_are_missed(
+    tmp_path: Path,
+    make_painted_video: Callable[..., Path],
+    read_number: Callable[[NDArray[np.uint8]], int],
+    suffix: str,
+) -> None:
+    path = make_painted_video(tmp_path / f"a{suffix}", num_frames=24, options={"bf": "3", "b-adapt": "0"})
+    whole, content = probe_video(path), path.read_bytes()
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        starts, last_shown = [packet.pos for packet in packets], max(packets, key=lambda packet: packet.pts)
+    cut, num_checked = tmp_path / f"cut{suffix}", 0
+    for start in starts[1:]:
+        if suffix != ".mkv" and start > last_shown.pos:
+            break  # its length is right, and nothing in it tells that it is not whole
+        cut.write_bytes(content[:start])
+        decoded = decode(cut, seconds_of(*range(24)), duration_seconds=whole.duration_seconds, num_frames=1)
+        numbers = np.flatnonzero(decoded.valid).tolist()
+        assert [read_number(decoded.frames[number, 0]) for number in numbers] == numbers
+        num_checked += len(numbers)
+    assert num_checked > 100
+
+
 def test_a_file_all_of_whose_clips_lie_behind_its_end_is_corrupt(
     tmp_path: Path, make_painted_video: Callable[..., Path]
 ) -> None:

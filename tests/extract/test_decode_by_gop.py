@@ -56,9 +56,9 @@ def num_in_order(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests had to be decoded in order, per call."""
     calls: list[int] = []
 
-    def counted(fillings: Sequence[Any], *rest: Any) -> None:
+    def counted(fillings: Sequence[Any], *rest: Any, **how: Any) -> None:
         calls.append(len(fillings))
-        decode_in_order(fillings, *rest)
+        decode_in_order(fillings, *rest, **how)
 
     monkeypatch.setattr(decode, "decode_in_order", counted)
     return calls
@@ -346,3 +346,22 @@ def test_in_a_damaged_file_a_request_gets_the_same_alone_and_nothing_wrong(
             numbers = np.round(request.coordinates[:, -1] * 30)
             shown = [read_number(frames[0]) for frames in ours.frames[ours.valid]]
             assert shown == numbers[ours.valid].tolist()
+
+
+@pytest.mark.parametrize("num_bytes", [60, 150, 300, 500, 700, 900])
+def test_in_a_file_without_its_end_no_frame_stands_in_for_a_missing_one(
+    tmp_path: Path,
+    make_painted_video: Callable[..., Path],
+    read_number: Callable[[NDArray[np.uint8]], int],
+    num_bytes: int,
+) -> None:
+    """B-frames are missing whose successor, which comes before them in the file, is there."""
+    path = make_painted_video(tmp_path / "a.mkv", num_frames=45, options=GOPS_OF_12)
+    path.write_bytes(path.read_bytes()[:-num_bytes])
+    numbers = list(range(45))
+    request = request_of([(number / 30, number / 30) for number in numbers], num_frames=1, frame_size=32)
+    (clips,) = decode_clips(path, [request], duration_seconds=1.5).clips
+    shown = [read_number(frame) for frame in clips.frames[clips.valid, 0]]
+    assert shown == np.flatnonzero(clips.valid).tolist()
+    assert clips.valid[:15].all()
+    assert clips.status == VideoStatus.PARTIAL
