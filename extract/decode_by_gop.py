@@ -26,13 +26,17 @@ from scale_video.extract.clip_pixels import RgbConverter
 from scale_video.extract.gops import Gop, Gops, IrregularVideoError
 from scale_video.extract.orientation import orientation_of
 from scale_video.extract.picture_kinds import KindOf, PictureKind
-from scale_video.extract.sample_frames import TOLERANCE_SECONDS
 from scale_video.extract.video_file import LIBAV_ERRORS, VideoFileError
 from scale_video.extract.video_packets import VideoPackets
 
 
 def decode_by_gop(
-    fillings: Sequence[ClipFilling], container: InputContainer, stream: VideoStream, kind_of: KindOf
+    fillings: Sequence[ClipFilling],
+    container: InputContainer,
+    stream: VideoStream,
+    kind_of: KindOf,
+    *,
+    is_cut: bool = False,
 ) -> None:
     """Fill what can be filled; the fillings that are not concluded afterwards must be decoded in order.
 
@@ -41,12 +45,13 @@ def decode_by_gop(
         container: A file that has just been opened, whose pictures have times of their own.
         stream: Its stream of pictures.
         kind_of: What a picture is to the others.
+        is_cut: Whether the end of the file is known to be missing.
     """
     # Where a decoder would paint over a damaged part with what it has decoded before, it shall say so instead.
     stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
     packets = VideoPackets(container, stream)
     with suppress(IrregularVideoError):
-        _Decoding(fillings, packets, stream).run(Gops(packets, container, stream, kind_of))
+        _Decoding(fillings, packets, stream, is_cut=is_cut).run(Gops(packets, container, stream, kind_of))
     for filling in fillings:
         if not filling.concluded:
             filling.restart()
@@ -65,7 +70,10 @@ class _Want:
 class _Decoding:
     """One pass over the groups of a file."""
 
-    def __init__(self, fillings: Sequence[ClipFilling], packets: VideoPackets, stream: VideoStream) -> None:
+    def __init__(
+        self, fillings: Sequence[ClipFilling], packets: VideoPackets, stream: VideoStream, *, is_cut: bool
+    ) -> None:
+        self._is_cut = is_cut
         self._waiting = list(fillings)
         self._doubtful: set[ClipFilling] = set()
         self._packets = packets
@@ -96,24 +104,33 @@ class _Decoding:
         samples, reach = filling.pending.take_all(until=self._seconds(gop.until) if gop.until is not None else np.inf)
         if not samples:
             return None
-        times = (gop.shown - self._start_ticks) * self._packets.seconds_per_tick
-        if gop.until is None and reach[-1] > times[-1] + 2 * TOLERANCE_SECONDS and not self._ends_as_planned(filling):
+        if gop.until is None and reach[-1] > self._sure_until(gop) and not self._ends_as_planned(filling):
             self._doubtful.add(filling)
             return None
         want = _Want(filling)
+        times = (gop.shown - self._start_ticks) * self._packets.seconds_per_tick
         pictures = gop.shown[np.searchsorted(times, reach, side="right") - 1]  # the last one up to then
         for ticks, sample in zip(pictures.tolist(), samples, strict=True):
             want.samples.setdefault(ticks, []).append(sample)
         return want
 
+    def _sure_until(self, last: Gop) -> float:
+        """Up to when the last group holds all pictures, even if the end of the file is missing.
+
+        What is missing would have been decoded later than what is there, and is shown no earlier than decoded. B-frames
+        follow, in the file, the picture that they are shown before.
+        """
+        last_dts = last.packets[-1].dts
+        return -np.inf if last_dts is None else self._seconds(last_dts)
+
     def _ends_as_planned(self, filling: ClipFilling) -> bool:
         packets = self._packets
-        if packets.skipped or packets.problem or packets.last_ticks is None or packets.num_shown < 2:
+        # Only in files with a whole index are parts passed over.
+        num_shown = len(self._stream.index_entries) if packets.skipped else packets.num_shown
+        if self._is_cut or packets.problem or packets.last_ticks is None or num_shown < 2:
             return False
         read_seconds = self._seconds(packets.last_ticks)
-        return not filling.ends_early(
-            read_seconds=read_seconds, seconds_per_frame=read_seconds / (packets.num_shown - 1)
-        )
+        return not filling.ends_early(read_seconds=read_seconds, seconds_per_frame=read_seconds / (num_shown - 1))
 
     def _seconds(self, ticks: int) -> float:
         return (ticks - self._start_ticks) * self._packets.seconds_per_tick
