@@ -26,7 +26,6 @@ from scale_video.extract.block_task import (
 )
 from scale_video.extract.bounded_map import bounded_map
 from scale_video.store.errors import StoreError
-from scale_video.store.location import StoreLocation
 from scale_video.store.read import FeatureStore
 from scale_video.store.video_probe import VideoStatus
 
@@ -118,7 +117,6 @@ def run_extraction(
         ConnectionError: the scheduler is gone.
     """
     started = perf_counter()
-    StoreLocation.of(task.store_url).remove_partial_files()
     store = FeatureStore.open(task.store_url)
     wanted = [blocks_to_do(store, target, retry=task.retry) for target in task.targets]
     works = _works(wanted)

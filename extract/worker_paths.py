@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import dask
 
 from scale_video.store.errors import StoreError
+from scale_video.store.names import check_relative_path
 
 CONFIG_KEY = "scale-video.paths"
 """Dask configuration: a mapping from a folder as the client names it to the same folder as the worker sees it. In the
@@ -58,6 +59,5 @@ def video_path(data_root: str, path: str) -> Path:
     Raises:
         ValueError: the path, which may come from a store of someone else's, leads out of the root.
     """
-    if path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"path {path!r} in the store leads out of the data root; this store is not to be trusted")
+    check_relative_path(path)
     return Path(data_root) / path

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scale_video.extract.clip_decoders import DEFAULT_MEMORY_BYTES, DEFAULT_TIMEOUT_SECONDS, DecodeLimits
 from scale_video.extract.cluster import num_cores
+from scale_video.store.union import store_urls
 from scale_video.store.video_probe import FAILURES, VideoStatus
 
 
@@ -46,12 +47,12 @@ class ExtractionRequest:
     @property
     def target_store(self) -> str:
         """Where features are written: the last of the stores."""
-        return self.store.split(",")[-1]
+        return store_urls(self.store)[-1]
 
     @property
     def earlier_stores(self) -> tuple[str, ...]:
         """Stores that hold videos which are not to be extracted again."""
-        return tuple(self.store.split(",")[:-1])
+        return store_urls(self.store)[:-1]
 
     @property
     def resolved_workers(self) -> int:
