@@ -6,6 +6,7 @@ few.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedClips, DecodedVideo, decode_clips
 from scale_video.extract.guarded_map import GuardedMap
-from scale_video.extract.guarded_process import CallHarmedError, CallTimedOutError
+from scale_video.extract.guarded_process import CallHarmedError, CallRaisedError, CallTimedOutError
 from scale_video.extract.probe import probe_video
 from scale_video.extract.shared_buffer import SharedBuffer, inherited_arrays
 from scale_video.store.video_probe import VideoProbe, VideoStatus
@@ -116,7 +117,7 @@ class ClipDecoders:
 
     def probe(self, paths: Iterable[Path]) -> Iterator[VideoProbe]:
         """Look at files in order; one that crashes or hangs its process says so in its probe."""
-        for outcome in self._processes.map(probe_video, paths, timeout_seconds=self.limits.timeout_seconds):
+        for outcome in self._processes.map(_probe, paths, timeout_seconds=self.limits.timeout_seconds):
             if isinstance(outcome, CallHarmedError):
                 yield VideoProbe(_status(outcome), error=f"a look at it {outcome}")
             else:
@@ -127,13 +128,37 @@ class ClipDecoders:
         self._processes.close()
 
 
+def _probe(path: Path) -> VideoProbe:
+    """Look at one file; runs in a decoding process."""
+    with _blaming(path):
+        return probe_video(path)
+
+
 def _decode_into(buffered: _BufferedOrder) -> DecodedVideo:
     """Decode one video into its buffer; runs in a decoding process, and sends everything but the pixels back."""
     order = buffered.order
     arrays = inherited_arrays(buffered.descriptor, buffered.num_bytes, [request.shape for request in order.requests])
-    video = buffered.decode(order.path, order.requests, duration_seconds=order.duration_seconds, out=arrays)
+    with _blaming(order.path):
+        video = buffered.decode(order.path, order.requests, duration_seconds=order.duration_seconds, out=arrays)
     nothing = np.empty((0, 0, 0, 0, 0), np.uint8)
     return replace(video, clips=tuple(replace(clips, frames=nothing) for clips in video.clips))
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Make an error that nobody foresaw the matter of one video: a job of days must not end with it.
+
+    Raises:
+        CallRaisedError: says in one line, without the path, what was raised.
+        MemoryError: as it is.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).replace(str(path), "the file").split())
+        raise CallRaisedError(f"raised {type(error).__name__}: {message}") from None
 
 
 def _harmed(error: CallHarmedError, arrays: tuple[NDArray[np.uint8], ...]) -> DecodedVideo:

@@ -37,6 +37,10 @@ class OutOfMemoryError(CallHarmedError):
     """The call asked for more memory than it may have."""
 
 
+class CallRaisedError(CallHarmedError):
+    """The call ended in an error that nobody foresaw; raised by functions that are called, not by the process."""
+
+
 class GuardedProcess:
     """One child process, started when it is first needed and again after it is gone. Not for two threads at a time."""
 

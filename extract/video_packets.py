@@ -57,6 +57,8 @@ class VideoPackets:
                 packet = next(self._demuxed)
             except MemoryError:
                 raise
+            except IndexError:  # PyAV stumbles at the very end of a file in which streams begin midway (mpeg-ts)
+                raise StopIteration from None
             except LIBAV_ERRORS as error:
                 self.problem = f"reading breaks off: {reason(error)}"
                 raise StopIteration from None

@@ -56,3 +56,8 @@ def log_times(call: tuple[str, str, float, bool]) -> str:
             os.kill(os.getpid(), signal.SIGKILL)
         file.write(f"end {name}\n")
     return name
+
+
+def decode_that_stumbles(path: Path, requests: object, **given: object) -> None:
+    """Raise what no decoder should."""
+    raise KeyError(f"{path}:\n an oversight")

@@ -21,6 +21,8 @@ from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoO
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedVideo
 from scale_video.extract.draw_plan import ProbedVideos, draw_view
+from scale_video.extract.video_file import open_video
+from scale_video.extract.video_packets import VideoPackets
 from scale_video.extract.views import GridView, RandomView
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 
@@ -309,3 +311,34 @@ def test_files_that_are_no_videos(
     for path, video in zip(paths, decoders.decode(orders), strict=True):
         check_decoded(path, video)
         assert not any(clips.valid.any() for clips in video.clips)
+
+
+def test_an_error_that_nobody_foresaw_is_the_matter_of_one_video(
+    harmful: ModuleType, originals: dict[str, bytes], tmp_path: Path
+) -> None:
+    (healthy,) = alone(tmp_path, {"h264.mp4": originals["h264.mp4"]}).values()
+    order = VideoOrder(tmp_path / "h264.mp4", healthy.probe.duration_seconds, healthy.requests)
+    decoders = ClipDecoders(LIMITS)
+    for video in decoders.decode([order, order], decode=harmful.decode_that_stumbles):
+        check_decoded(order.path, video)
+        for clips in video.clips:
+            assert clips.status == VideoStatus.CRASHED
+            assert clips.error == r"decoding raised KeyError: 'the file:\n an oversight'"
+    assert same_clips(next(decoders.decode([order])), healthy.decoded)
+    decoders.close()
+
+
+def test_a_file_in_which_streams_begin_midway_ends_where_it_ends(originals: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "a.ts"
+    path.write_bytes(originals["h264.ts"])
+    with open_video(path) as (container, stream):
+        packets = VideoPackets(container, stream)
+        demuxed = packets._demuxed
+
+        def stumble() -> Iterator[Any]:  # as PyAV does, depending on what it finds in memory that is not its own
+            yield from demuxed
+            raise IndexError("list index out of range")
+
+        packets._demuxed = stumble()
+        assert sum(1 for _ in packets) == 36
+        assert packets.problem == ""
