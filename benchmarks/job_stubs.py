@@ -77,3 +77,15 @@ def spinning_decode(
     while time.thread_time() - begun < SPIN_SECONDS:
         pass
     return stub_decode(path, requests, duration_seconds=duration_seconds, out=out)
+
+
+def waiting_decode(
+    path: Path,
+    requests: Sequence[ClipRequest],
+    *,
+    duration_seconds: float,
+    out: Sequence[NDArray[np.uint8]],
+) -> DecodedVideo:
+    """``stub_decode`` that takes ``SPIN_SECONDS`` and no core, so that other work on the machine does not matter."""
+    time.sleep(SPIN_SECONDS)
+    return stub_decode(path, requests, duration_seconds=duration_seconds, out=out)
