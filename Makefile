@@ -76,7 +76,7 @@ test: $(READY) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 torture: $(READY) ## kill workers, decoders and clients for MINUTES, and fuzz at length
-	SCALE_VIDEO_TORTURE="$(MINUTES)" $(BIN)/python -m pytest tests/pipelines/test_torture.py tests/extract/test_fuzz.py $(ARGS)
+	SCALE_VIDEO_TORTURE="$(MINUTES)" $(BIN)/python -m pytest -s tests/pipelines/test_torture.py tests/extract/test_fuzz.py $(ARGS)
 
 bench: $(READY) ## run the benchmarks, with the peers of the extra [bench]
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"

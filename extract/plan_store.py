@@ -70,6 +70,7 @@ def plan_store(
     block_size: int | None = None,
     limits: DecodeLimits | None = None,
     progress: Callable[[int], None] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> PlanReport:
     """Probe, draw, predict and create.
 
@@ -84,6 +85,7 @@ def plan_store(
         block_size: videos in a block; chosen when None, so that a block takes about ten predicted minutes at most.
         limits: time and memory for a look at one file, and processes per worker.
         progress: called with the number of videos seen so far.
+        check: called before anything is created; raises what must end the plan, such as a disk that is gone.
 
     Raises:
         StoreError: something is in the way at ``store_url``.
@@ -121,6 +123,8 @@ def plan_store(
     if block_size is None:
         seconds = float("nan") if predicted is None else predicted.seconds_per_video
         block_size = predicted_block_size(videos.num_videos, seconds_per_video=seconds)
+    if check is not None:
+        check()
     create_store(store_url, videos=videos, probes=probes, plans=plans, block_size=block_size, attributes=attributes)
     readable = [probe for probe in probes if probe.status == VideoStatus.OK]
     longest_span = max(view.span_seconds for view in views)

@@ -76,10 +76,10 @@ def run_plan(request: ExtractionRequest) -> PlanReport:
         raise ValueError("the stores before the last hold all of these videos already; there is nothing to plan")
     backbones = _backbones(request, None)
     with (
-        StoreLock.acquire(request.target_store, purpose="plan", break_lock=request.break_lock),
+        StoreLock.acquire(request.target_store, purpose="plan", break_lock=request.break_lock) as lock,
         _client(request, device=backbones[0].device) as (client, limits),
     ):
-        return _plan(client, request, videos, views, backbones, limits=limits)
+        return _plan(client, request, videos, views, backbones, limits=limits, check=lock.check)
 
 
 def run_extract(request: ExtractionRequest) -> ExtractionResult:
@@ -120,7 +120,7 @@ def run_extract(request: ExtractionRequest) -> ExtractionResult:
         plan = None
         if store is None:
             assert videos is not None
-            plan = _plan(client, request, videos, views, backbones, limits=limits)
+            plan = _plan(client, request, videos, views, backbones, limits=limits, check=lock.check)
         store = FeatureStore.open(url)
         add_views(store, views)
         store = FeatureStore.open(url)
@@ -202,6 +202,7 @@ def _plan(
     backbones: Sequence[BackboneRequest],
     *,
     limits: DecodeLimits,
+    check: Callable[[], None],
 ) -> PlanReport:
     with ticking("looking at videos", videos.num_videos) as ticker:
         return plan_store(
@@ -215,6 +216,7 @@ def _plan(
             block_size=request.block_size,
             limits=limits,
             progress=ticker.update,
+            check=check,
         )
 
 

@@ -25,6 +25,7 @@ from scale_video.extract.forecast import Forecast, forecast, predicted_block_siz
 from scale_video.extract.plan_store import PlanReport, _duplicates, plan_store
 from scale_video.extract.views import GridView, RandomView
 from scale_video.store.create import add_backbone, default_block_size
+from scale_video.store.errors import StoreError
 from scale_video.store.read import FeatureStore
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 from scale_video.store.video_table import VideoTable
@@ -132,6 +133,15 @@ def test_a_backbone_that_cannot_be_had_only_costs_the_prediction(
     assert report.forecast is None
     assert "time and size cannot be predicted" in caplog.text
     assert FeatureStore.open(tmp_path / "x.zarr").num_videos == 11
+
+
+def test_nothing_is_created_where_the_disk_is_gone_by_then(client: Client, root: Path, tmp_path: Path) -> None:
+    def gone() -> None:
+        raise StoreError("the lock is gone")
+
+    with pytest.raises(StoreError, match="the lock is gone"):
+        plan(client, root, tmp_path / "mount" / "x.zarr", check=gone)
+    assert not (tmp_path / "mount").exists()
 
 
 def test_whatever_goes_wrong_with_the_prediction_the_plan_is_made(
