@@ -24,6 +24,8 @@ TASKS_PER_THREAD = 3
 """One running, one waiting at the worker, one on its way."""
 LOOK_SECONDS = 5.0
 """How often the scheduler is asked for its workers."""
+AGAIN = "what is committed stays; run the same command again to go on"
+"""How a message ends that tells of an interruption."""
 ANSWER_SECONDS = 60.0
 """A scheduler that does not answer by then is gone."""
 
@@ -104,9 +106,7 @@ class _Window:
         """What to raise when the scheduler is gone."""
         address = getattr(self._client.scheduler, "address", None)  # a client that gave up has forgotten it
         where = f" at {address}" if address else ""
-        return ConnectionError(
-            f"the Dask scheduler{where} is gone; what is committed stays; run the same command again to go on"
-        )
+        return ConnectionError(f"the Dask scheduler{where} is gone; {AGAIN}")
 
     def _num_threads(self) -> int:
         try:

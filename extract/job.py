@@ -24,14 +24,12 @@ from scale_video.extract.block_task import (
     VideoFailure,
     extract_block,
 )
-from scale_video.extract.bounded_map import bounded_map
+from scale_video.extract.bounded_map import AGAIN, bounded_map
 from scale_video.store.errors import StoreError
 from scale_video.store.read import FeatureStore
 from scale_video.store.video_probe import VideoStatus
 
 logger = logging.getLogger(__name__)
-
-AGAIN = "what is committed stays; run the same command again to go on"
 
 
 @dataclass(frozen=True, slots=True)
