@@ -111,7 +111,7 @@ def extract(as_json: bool, max_failures: str, profile: bool, **given: Any) -> No
 
     Plans the store if there is none, and extracts what is missing: run it again after any interruption.
     """
-    from scale_video.extract.job import AGAIN
+    from scale_video.extract.bounded_map import AGAIN
     from scale_video.pipelines import show_extraction
     from scale_video.pipelines.console import print_json
     from scale_video.pipelines.extraction import failure_limit, run_extract, within_budget
