@@ -149,11 +149,12 @@ class FeatureStore(StoreHierarchy):
         """
         arrays = self.backbone_arrays(view, backbone)
         blocks_per_run = max(1, ROWS_PER_RUN // self.block_size)
+        committed = self.committed(view, backbone)  # once: object stores list whole folders for it
         for first in range(0, self.num_blocks, blocks_per_run):
             blocks = np.arange(first, min(first + blocks_per_run, self.num_blocks))
             rows = slice(self.block_rows(int(blocks[0])).start, self.block_rows(int(blocks[-1])).stop)
             wanted = np.arange(rows.start, rows.stop)
-            there = self.committed(view, backbone, blocks)[(wanted - rows.start) // self.block_size]
+            there = committed[blocks][(wanted - rows.start) // self.block_size]
             status = self._committed_rows(arrays["status"], wanted, there=there)
             error = self._committed_rows(arrays["error"], wanted, there=there)
             yield rows, status, tuple(error)
@@ -184,7 +185,7 @@ class FeatureStore(StoreHierarchy):
             allow_incomplete: take what is committed instead of refusing.
 
         Raises:
-            IncompleteStoreError: one of the rows lies in a block that is not committed.
+            IncompleteStoreError: one of the rows lies in a block that is not committed, or is written anew meanwhile.
             DamagedBlockError: a chunk of a committed block cannot be read.
             ValueError: a row is outside the table.
         """
@@ -193,7 +194,8 @@ class FeatureStore(StoreHierarchy):
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_videos:
             raise ValueError(f"rows must be in [0, {self.num_videos}), got [{rows.min()}, {rows.max()}]")
         blocks, block_of_row = np.unique(rows // self.block_size, return_inverse=True)
-        there = self.committed(view, backbone, blocks)[block_of_row]
+        marks = self.marks(view, backbone, blocks)
+        there = ((marks != 0) & self.committed(view, backbone, blocks))[block_of_row]
         if not there.all() and not allow_incomplete:
             raise IncompleteStoreError(
                 f"{(~there).sum()} of {len(rows)} videos of {view}/{backbone} in store {self.location.url!r} are not "
@@ -206,6 +208,13 @@ class FeatureStore(StoreHierarchy):
             features[~valid & there[:, None]] = 0  # the others are zeros that no memory was touched for yet
             coordinates = self.plan_arrays(view)["coordinates"].rows(rows)
             coordinates[~valid] = 0
+        # A mark is a digest of its block: while it is the same, so is what was read.
+        rewritten = (self.marks(view, backbone, blocks) != marks)[block_of_row] & there
+        if rewritten.any():
+            raise IncompleteStoreError(
+                f"{rewritten.sum()} videos of {view}/{backbone} in store {self.location.url!r} were extracted anew while "
+                "they were read; read again when that job has ended"
+            )
         return ClipFeatures(
             video_ids=tuple(self.ids[row] for row in rows), features=features, coordinates=coordinates, valid=valid
         )

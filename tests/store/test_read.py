@@ -194,3 +194,23 @@ def test_class_names_that_are_none_are_refused(empty_store: Path, names: object)
     group.attrs["class_names"] = {"label": names}
     with pytest.raises(StoreError, match=r"the table of videos in store .* cannot be read, the store is damaged: "):
         _ = FeatureStore.open(empty_store).videos
+
+
+def test_a_block_that_is_rewritten_while_it_is_read_is_not_given_out(
+    small: ModuleType, full_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore.open(full_store)
+    (view, backbone) = next((view, name) for view in store.views() for name in store.backbones(view))
+    rows = FeatureStore._committed_rows
+    calls = []
+
+    def rewrite_after_the_first(array: object, *args: object, **options: object) -> object:
+        values = rows(array, *args, **options)  # type: ignore[arg-type]
+        if not calls:
+            (full_store / view / backbone / "commit" / "c.0").unlink()
+        calls.append(array)
+        return values
+
+    monkeypatch.setattr(FeatureStore, "_committed_rows", staticmethod(rewrite_after_the_first))
+    with pytest.raises(IncompleteStoreError, match="were extracted anew while they were read"):
+        store.read_features(view, backbone)
