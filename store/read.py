@@ -212,8 +212,8 @@ class FeatureStore(StoreHierarchy):
         rewritten = (self.marks(view, backbone, blocks) != marks)[block_of_row] & there
         if rewritten.any():
             raise IncompleteStoreError(
-                f"{rewritten.sum()} videos of {view}/{backbone} in store {self.location.url!r} were extracted anew while "
-                "they were read; read again when that job has ended"
+                f"{rewritten.sum()} videos of {view}/{backbone} in store {self.location.url!r} were extracted anew "
+                "while they were read; read again when that job has ended"
             )
         return ClipFeatures(
             video_ids=tuple(self.ids[row] for row in rows), features=features, coordinates=coordinates, valid=valid
