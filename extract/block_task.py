@@ -128,7 +128,7 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
         PlanMismatchError: the weights loaded here are not those that the store was made for, or it is another store.
         StoreError: the lock is gone, and with it the right to write; or the folder of videos is.
         OSError: the store cannot be written.
-        ValueError: the backbone gave features that float16 cannot hold.
+        ValueError: the backbone gives nothing that float16 can hold.
     """
     torch.set_num_threads(1)
     _choose_gpu(_worker())
@@ -247,6 +247,14 @@ class _TargetBlock:
     def finish(self) -> FeatureBlock:
         """The whole block."""
         self.batches.finish()
+        for row in np.flatnonzero(self.batches.overflows.any(axis=1)).tolist():
+            number = int(np.count_nonzero(self.batches.overflows[row]))
+            has_others = bool(self.batches.valid[row].any())
+            self._status[row] = VideoStatus.PARTIAL if has_others else VideoStatus.CORRUPT
+            self._errors[row] = (
+                f"{number} of {np.count_nonzero(self._planned[row])} clips have features that float16 cannot hold"
+            )
+            self.num_computed -= number
         features, valid = self.batches.features, self.batches.valid
         if self._kept is not None:
             kept = ~self._redone

@@ -19,6 +19,8 @@ from torch import Tensor
 from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.corner_resize import enlarge_corners
 
+LARGEST_FEATURE = float(np.finfo(np.float16).max)
+
 Place = tuple[int, int]
 """Row of the block, and clip."""
 
@@ -46,6 +48,8 @@ class ForwardBatches:
         """Shape (V, K, D); complete after ``finish``."""
         self.valid = np.zeros(block_shape[:2], dtype=np.bool_)
         """Shape (V, K); likewise."""
+        self.overflows = np.zeros(block_shape[:2], dtype=np.bool_)
+        """Shape (V, K): clips whose features float16 cannot hold; they are not valid. Likewise."""
         self.seconds = 0.0
         """In which forward passes ran: on the CPU this thread's time, on a GPU the device's; likewise."""
         self._backbone = backbone
@@ -83,15 +87,22 @@ class ForwardBatches:
         """Embed the rest, and wait for all results.
 
         Raises:
-            ValueError: the backbone gave features that float16 cannot hold.
+            ValueError: of several videos, float16 can hold no feature at all: it is the backbone's fault.
         """
         if self._places:
             self._forward()
         for vectors, slots, places in self._results:
-            videos, clips = np.array(places).T
-            self.features[videos, clips] = _as_float16(vectors.cpu().numpy()[slots], self._backbone.spec.name)
-            self.valid[videos, clips] = True
+            values, (videos, clips) = vectors.cpu().numpy()[slots], np.array(places).T
+            fits = (np.abs(values) <= LARGEST_FEATURE).all(axis=1)  # false for NaN as well
+            self.valid[videos[fits], clips[fits]] = True
+            self.features[videos[fits], clips[fits]] = values[fits].astype(np.float16)
+            self.overflows[videos[~fits], clips[~fits]] = True
         self._results.clear()
+        if np.count_nonzero(self.overflows.any(axis=1)) > 1 and not self.valid.any():
+            raise ValueError(
+                f"backbone {self._backbone.spec.name!r} gives features that float16 cannot hold (at most "
+                f"{LARGEST_FEATURE:g}), or NaN, for every clip of a block; try --precision float32"
+            )
         self.seconds = sum(staging.busy_seconds() for staging in self._stagings)
 
     def _forward(self) -> None:
@@ -168,13 +179,3 @@ class _CudaStaging(_Staging):
         for _, end in self._passes[-1:]:
             end.synchronize()
         return float(sum(begin.elapsed_time(end) for begin, end in self._passes)) / 1000
-
-
-def _as_float16(vectors: NDArray[np.float32], backbone: str) -> NDArray[np.float16]:
-    largest = np.abs(vectors).max()
-    if not largest <= np.finfo(np.float16).max:  # true for NaN as well
-        raise ValueError(
-            f"backbone {backbone!r} gave a feature of magnitude {largest}, which float16 cannot hold (at most 65504); "
-            "scale its output"
-        )
-    return vectors.astype(np.float16)

@@ -77,6 +77,10 @@ def load_other(request: BackboneRequest) -> Stub:
     return Stub(request.name, digest="1" * 64)
 
 
+def load_with_gain(request: BackboneRequest, *, gain: float) -> Stub:
+    return Stub(request.name, gain=gain)
+
+
 def load_loud(request: BackboneRequest) -> Stub:
     return Stub(request.name, gain=1e6)
 

@@ -4,6 +4,7 @@ import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -237,7 +238,20 @@ def test_a_folder_of_videos_that_is_gone_ends_the_job_instead_of_making_all_vide
     assert set(store.outcome("random", "one").status[:BLOCK_SIZE]) == {VideoStatus.MISSING}
 
 
-def test_features_beyond_float16_end_the_job(tmp_path: Path, stubs: ModuleType) -> None:
+def test_features_of_one_video_beyond_float16_are_its_own_matter(tmp_path: Path, stubs: ModuleType) -> None:
+    store = make_store(tmp_path / "x.zarr")
+    loud = max(stubs.grey(name, clip) for name in store.ids[:BLOCK_SIZE] for clip in range(3))
+    task = replace(task_of(store, stubs), load=partial(stubs.load_with_gain, gain=65504 / (loud - 0.5)))
+    extract_block(task, BlockWork(0, (0,)))
+    outcome, features = store.outcome("random", "one"), store.read_features("random", "one", np.arange(BLOCK_SIZE))
+    failed = [row for row in range(BLOCK_SIZE) if outcome.status[row] != VideoStatus.OK]
+    assert [outcome.status[row] for row in failed] == [VideoStatus.PARTIAL]
+    assert outcome.error[failed[0]] == "1 of 3 clips have features that float16 cannot hold"
+    assert np.count_nonzero(~features.valid) == 1
+    assert verify_store(tmp_path / "x.zarr").damaged == ()
+
+
+def test_a_backbone_whose_features_are_all_beyond_float16_ends_the_job(tmp_path: Path, stubs: ModuleType) -> None:
     store = make_store(tmp_path / "x.zarr")
     with pytest.raises(ValueError, match="float16 cannot hold"):
         extract_block(replace(task_of(store, stubs), load=stubs.load_loud), BlockWork(0, (0,)))
