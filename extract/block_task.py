@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.backbones.registry import BackboneRequest, load_backbone
+from scale_video.extract.bounded_map import AGAIN
 from scale_video.extract.clip_decoders import ClipDecoders, Decode, DecodeLimits, VideoOrder
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedClips, decode_clips
 from scale_video.extract.forward_batches import ForwardBatches
 from scale_video.extract.planned_block import PlannedBlock
 from scale_video.extract.worker_paths import check_data_root, video_path, worker_path
-from scale_video.store.errors import PlanMismatchError
+from scale_video.store.errors import PlanMismatchError, StoreError
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.read import FeatureStore
 from scale_video.store.video_probe import FAILURES, VideoStatus
@@ -126,8 +127,9 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
 
     Raises:
         PlanMismatchError: the weights loaded here are not those that the store was made for, or it is another store.
-        StoreError: the lock is gone, and with it the right to write; or the folder of videos is.
-        OSError: the store cannot be written.
+        StoreError: the store cannot be written; the lock is gone, and with it the right to write; or the folder of
+            videos is gone.
+        OSError: the store cannot be read, or a decoding process cannot be started.
         ValueError: the backbone gives nothing that float16 can hold.
     """
     torch.set_num_threads(1)
@@ -163,8 +165,11 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
                 target.add(video, clips.get(target.key))
     blocks = [target.finish() for target in targets]
     writing = perf_counter()
-    for target, block in zip(targets, blocks, strict=True):
-        target.writer.write(block)
+    try:
+        for target, block in zip(targets, blocks, strict=True):
+            target.writer.write(block)
+    except OSError as error:
+        raise StoreError(f"the store cannot be written: {error}; mend that: {AGAIN}") from error
     now = perf_counter()
     failed = np.any([np.isin(block.status, _FAILURES) for block in blocks], axis=0)
     return BlockReport(
@@ -299,8 +304,11 @@ class _Announcer:
 
 def _requests(targets: "Sequence[_TargetBlock]", video: int) -> dict[RequestKey, ClipRequest]:
     """What is wanted of a video, each once."""
-    wanted = {target.key: target.request(video) for target in targets if target.request(video) is not None}
-    return {key: request for key, request in wanted.items() if request is not None}
+    wanted: dict[RequestKey, ClipRequest] = {}
+    for target in targets:
+        if target.key not in wanted and (request := target.request(video)) is not None:
+            wanted[target.key] = request
+    return wanted
 
 
 def _kept_block(store: FeatureStore, target: Target, index: int) -> FeatureBlock | None:

@@ -24,6 +24,8 @@ from scale_video.store.video_probe import VideoProbe, VideoStatus
 
 DEFAULT_TIMEOUT_SECONDS = 600.0
 DEFAULT_MEMORY_BYTES = 4 << 30
+MAX_TIMEOUT_SECONDS = 1_000_000.0
+"""What the operating system's own timers take, with room; eleven days."""
 PREFETCH_PER_WORKER = 1
 """Decoded videos that wait for the forward pass, beside the one it is at and those being decoded."""
 
@@ -42,11 +44,15 @@ class DecodeLimits:
     """What one process may allocate for a video."""
 
     def __post_init__(self) -> None:
-        """Check that each is positive.
+        """Check that each is positive, and the time no longer than timers can take.
 
         Raises:
             ValueError: one is not.
         """
+        if self.timeout_seconds > MAX_TIMEOUT_SECONDS:
+            raise ValueError(
+                f"the time for a video must be at most {MAX_TIMEOUT_SECONDS:,.0f} s, got {self.timeout_seconds:g}"
+            )
         if self.num_processes < 1 or not self.timeout_seconds > 0 or self.memory_bytes < 1:
             raise ValueError(f"decoding needs at least one process, a time and memory above 0, got {self}")
 

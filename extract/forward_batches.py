@@ -5,10 +5,11 @@ the last bit, so the batches follow from the plan alone: clips in plan order, a 
 zeros in the place of clips that could not be had, and zeros at the end of the last batch.
 
 On a GPU the next batch is collected and copied (from pinned memory, on a stream of its own) while the one before it is
-computed; nothing waits for a result before the block's end.
+computed; two are on the device at most, and nothing waits for their results before the block's end.
 """
 
 from itertools import cycle
+from threading import Lock
 from time import perf_counter
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch import Tensor
 from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.corner_resize import enlarge_corners
 
+_ENQUEUEING = Lock()
+"""Tasks of one worker share a device's stream; each pass is timed by what lies between two of its events."""
 LARGEST_FEATURE = float(np.finfo(np.float16).max)
 
 Place = tuple[int, int]
@@ -161,18 +164,20 @@ class _CudaStaging(_Staging):
         with torch.cuda.stream(self._copying):
             on_device = self.frames.to(self._device, non_blocking=True)
             self._copied.record(self._copying)
-        computing.wait_event(self._copied)
         on_device.record_stream(computing)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begin.record(computing)
-        enlarge_corners(on_device, self.sizes)
-        vectors = backbone.embed(on_device)
-        end.record(computing)
+        with _ENQUEUEING:
+            computing.wait_event(self._copied)
+            begin.record(computing)
+            enlarge_corners(on_device, self.sizes)
+            vectors = backbone.embed(on_device)
+            end.record(computing)
         self._passes.append((begin, end))
         return vectors
 
     def clear(self) -> None:
-        self._copied.synchronize()  # the copy before last may still be reading
+        if self._passes:  # else batches would pile up on the device; the other staging's is queued meanwhile
+            self._passes[-1][1].synchronize()
         super().clear()
 
     def busy_seconds(self) -> float:

@@ -22,7 +22,7 @@ START_ATTEMPTS = 3
 
 
 class CallHarmedError(Exception):
-    """A call that did not come to an end by itself; the process that ran it is gone."""
+    """A call that did not come to an end by itself; its process is gone, except after ``CallRaisedError``."""
 
 
 class ProcessDiedError(CallHarmedError):
@@ -62,7 +62,7 @@ class GuardedProcess:
 
         Raises:
             CallHarmedError: one of its kinds; the next call gets a fresh process.
-            RuntimeError: the process cannot be started.
+            ChildProcessError: the process cannot be started.
             Exception: whatever the function raises.
         """
         connection = self._start()
@@ -110,7 +110,7 @@ class GuardedProcess:
             except (EOFError, OSError):
                 pass
             ending = _ending(self._end())
-        raise RuntimeError(f"a decoding process cannot be started ({ending}); its own message stands above")
+        raise ChildProcessError(f"a decoding process cannot be started ({ending}); its own message stands above")
 
     def _launch(self) -> "Connection[Any, Any]":
         ours, theirs = Pipe()

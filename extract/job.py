@@ -178,7 +178,7 @@ def _run(
             killed.append(work)
             state.killed(work)
         except OSError as error:
-            raise StoreError(f"the store cannot be written: {error}; mend that: {AGAIN}") from error
+            raise StoreError(f"a worker cannot go on: {error}; mend that: {AGAIN}") from error
     return killed
 
 

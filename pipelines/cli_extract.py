@@ -51,7 +51,7 @@ _PLANNING = options(
     ),
     click.option(
         "--video-timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=click.FloatRange(min=0, min_open=True, max=1_000_000),
         default=600,
         show_default=True,
         metavar="SECONDS",

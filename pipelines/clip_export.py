@@ -17,7 +17,7 @@ from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.sample_frames import sample_times
 from scale_video.extract.worker_paths import video_path
 from scale_video.pipelines.clip_files import FORMATS, write_clip
-from scale_video.pipelines.find_video import close_matches, find_video, resolve_data_root
+from scale_video.pipelines.find_video import close_matches, find_in_stores, resolve_data_root
 from scale_video.pipelines.paths import choose_backbone
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.errors import MissingArrayError
@@ -152,13 +152,12 @@ def export_clip(query: ClipQuery) -> ShownClip:
 def _find(query: ClipQuery) -> tuple[FeatureStore, int]:
     """The store, of those named, that holds the video, and its row there."""
     stores = [FeatureStore.open(url) for url in store_urls(query.store)]
-    for store in stores:
-        row = find_video(store, query.video, data_root=query.data_root)
-        if row is not None:
-            return store, row
+    found = find_in_stores(stores, query.video, data_root=query.data_root)
+    if found is not None:
+        return found
     close = close_matches([video_id for store in stores for video_id in store.ids], query.video)
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-    rows = f"rows are 0 to {stores[-1].num_videos - 1}"
+    rows = f"rows are 0 to {sum(store.num_videos for store in stores) - 1}"
     raise ValueError(f"no video {query.video!r} in store {query.store!r} ({rows}){hint}")
 
 

@@ -111,8 +111,12 @@ def run_extract(request: ExtractionRequest) -> ExtractionResult:
         if done is not None:
             add_backbones(store, specs, views, device=device)  # compares them
             return done
-        if videos is None:
+        if request.data_root is None:
             raise ValueError("the store is not complete, and no folder of videos is given; name it by --data (DATA=)")
+        if videos is None:
+            raise ValueError(
+                f"the stores before the last hold all of these videos, but {url!r} is not complete; name it alone"
+            )
     with (
         StoreLock.acquire(url, purpose="extract", break_lock=request.break_lock) as lock,
         _client(request, device=device) as (client, limits),

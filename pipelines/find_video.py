@@ -35,7 +35,7 @@ def find_video(store: FeatureStore, text: str, *, data_root: Path | None = None)
 
     Args:
         store: where to look.
-        text: a video's id, its path (relative to the data root, or beneath it), or its row.
+        text: a video's id, or its path (relative to the data root, or beneath it).
         data_root: folder of the videos, if it is known.
 
     Returns:
@@ -50,8 +50,28 @@ def find_video(store: FeatureStore, text: str, *, data_root: Path | None = None)
         for row, name in enumerate(column):
             if name in names:
                 return row
-    if text.isdecimal() and int(text) < len(ids):
-        return int(text)
+    return None
+
+
+def find_in_stores(
+    stores: Sequence[FeatureStore], text: str, *, data_root: Path | None = None
+) -> tuple[FeatureStore, int] | None:
+    """The store that holds a video, and its row there; ids and paths of all stores come before numbers of rows.
+
+    Args:
+        stores: one, or those of a union in order.
+        text: as ``find_video`` takes it, or a row of the union.
+        data_root: folder of the videos, if it is known.
+    """
+    for store in stores:
+        row = find_video(store, text, data_root=data_root)
+        if row is not None:
+            return store, row
+    number = int(text) if text.isdecimal() else -1
+    for store in stores:
+        if 0 <= number < store.num_videos:
+            return store, number
+        number -= store.num_videos
     return None
 
 

@@ -147,7 +147,7 @@ def test_children_end_with_their_parent_even_when_they_hang(tmp_path: Path) -> N
 
 def test_a_process_that_cannot_start_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="cannot be started"):
+    with pytest.raises(ChildProcessError, match="cannot be started"):
         GuardedProcess(memory_bytes=None).call(os.getpid, timeout_seconds=5)
 
 

@@ -264,3 +264,9 @@ def test_progress_counts_videos_of_blocks_under_way(tmp_path: Path, client: Clie
     run_extraction(client, task, progress=lambda progress: seen.append(progress.num_videos))
     assert any(done % BLOCK_SIZE for done in seen), "the bar moves within blocks"
     assert seen[-1] == NUM_VIDEOS
+
+
+@pytest.mark.parametrize("limits", [{"num_processes": 0}, {"timeout_seconds": 0}, {"timeout_seconds": 1e7}])
+def test_limits_that_cannot_be_kept_are_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"above 0|at most 1,000,000 s"):
+        DecodeLimits(**limits)  # type: ignore[arg-type]
