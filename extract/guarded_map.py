@@ -2,16 +2,21 @@
 
 A call that is harmed (it crashes, hangs or hungers) is made once more, alone: after its neighbours have finished, so
 that what they did to memory and machine cannot be the cause. Only if that fails, too, is it given up; the others never
-suffer.
+suffer. One that was killed from outside (by a machine that runs out of memory, say) is tried a few times more.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import TypeVar
 
-from scale_video.extract.guarded_process import CallHarmedError, GuardedProcess
+from scale_video.extract.guarded_process import CallHarmedError, GuardedProcess, ProcessDiedError
+
+KILLED_ATTEMPTS = 3
+KILLED_PAUSE_SECONDS = 1.0
+"""Before another attempt; longer each time."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -91,10 +96,15 @@ class GuardedMap:
     def _once_more(
         self, function: Callable[[Job], Result], job: Job, timeout_seconds: float
     ) -> "Result | CallHarmedError":
-        try:
-            return self._threads.submit(self._call, function, job, timeout_seconds).result()
-        except CallHarmedError as error:
-            return error
+        for attempt in range(1, KILLED_ATTEMPTS + 1):
+            try:
+                return self._threads.submit(self._call, function, job, timeout_seconds).result()
+            except CallHarmedError as error:
+                harm = error
+            if not (isinstance(harm, ProcessDiedError) and harm.killed):
+                break
+            time.sleep(attempt * KILLED_PAUSE_SECONDS)
+        return harm
 
     def _call(self, function: Callable[[Job], Result], job: Job, timeout_seconds: float) -> Result:
         process = self._idle.get()

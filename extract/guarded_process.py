@@ -26,7 +26,15 @@ class CallHarmedError(Exception):
 
 
 class ProcessDiedError(CallHarmedError):
-    """The process ended during the call: a crash, or someone killed it."""
+    """The process ended during the call: a crash, or someone killed it.
+
+    Attributes:
+        killed: whether by SIGKILL, which no code sends to itself by accident: somebody else ended it.
+    """
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"ended its process ({_ending(code)})")
+        self.killed = code == -signal.SIGKILL
 
 
 class CallTimedOutError(CallHarmedError):
@@ -75,7 +83,7 @@ class GuardedProcess:
             self.close()
             raise
         except (EOFError, OSError):
-            raise ProcessDiedError(f"ended its process ({_ending(self._end())})") from None
+            raise ProcessDiedError(self._end()) from None
         except BaseException:  # an interrupt: what the process is at must not be taken for the next call's answer
             self.close()
             raise

@@ -45,6 +45,16 @@ def killed_the_first_time(marker: str) -> str:
     return path.name
 
 
+def killed_three_times(marker: str) -> str:
+    """Be killed, unless it happened three times before."""
+    path = Path(marker)
+    number = len(path.read_text()) if path.exists() else 0
+    if number < 3:
+        path.write_text("x" * (number + 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path.name
+
+
 def log_times(call: tuple[str, str, float, bool]) -> str:
     """Append when a call began and ended; a harmful one dies instead of ending."""
     log, name, seconds, dies = call

@@ -84,6 +84,13 @@ def test_one_that_was_killed_from_outside_gets_its_second_chance(
     assert list(two.map(harmful.killed_the_first_time, jobs, timeout_seconds=60)) == ["a", "b", "c"]
 
 
+def test_one_that_is_killed_again_and_again_from_outside_is_not_blamed(
+    harmful: ModuleType, two: GuardedMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scale_video.extract.guarded_map.KILLED_PAUSE_SECONDS", 0.01)
+    assert list(two.map(harmful.killed_three_times, [str(tmp_path / "a")], timeout_seconds=60)) == ["a"]
+
+
 def test_the_second_try_is_alone(harmful: ModuleType, two: GuardedMap, tmp_path: Path) -> None:
     log = tmp_path / "log"
     jobs = [(str(log), name, 0.3 if name != "bad" else 0.0, name == "bad") for name in ("bad", "a", "b", "c", "d")]
