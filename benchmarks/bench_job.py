@@ -43,7 +43,8 @@ import torch
 from distributed import Client
 from job_stubs import FEATURE_DIM, load_stub, spinning_decode, stub_decode, waiting_decode
 
-from scale_video.extract.backbones.registry import BackboneRequest, load_backbone
+from scale_video.extract.backbones.registry import load_backbone
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.block_task import ExtractionTask, Target
 from scale_video.extract.bounded_map import bounded_map
 from scale_video.extract.clip_request import ClipRequest

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scale_video.extract.backbones.protocol import BackboneSpec
-from scale_video.extract.backbones.registry import BackboneRequest
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedClips, DecodedVideo
 from scale_video.store.video_probe import VideoStatus

@@ -18,7 +18,8 @@ from distributed import Worker, get_worker
 from numpy.typing import NDArray
 
 from scale_video.extract.backbones.protocol import Backbone
-from scale_video.extract.backbones.registry import BackboneRequest, load_backbone
+from scale_video.extract.backbones.registry import load_backbone
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.bounded_map import AGAIN
 from scale_video.extract.clip_decoders import ClipDecoders, Decode, DecodeLimits, VideoOrder
 from scale_video.extract.clip_request import ClipRequest

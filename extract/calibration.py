@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from scale_video.extract.backbones.protocol import Backbone
-from scale_video.extract.backbones.registry import BackboneRequest, load_backbone
+from scale_video.extract.backbones.registry import load_backbone
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.cluster import num_cores

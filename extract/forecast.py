@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from distributed import Client
 
-from scale_video.extract.backbones.registry import BackboneRequest
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.calibration import Costs, SampledVideo, measure_costs
 from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.views import View

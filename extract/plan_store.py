@@ -10,7 +10,7 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
-from scale_video.extract.backbones.registry import BackboneRequest
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.block_task import VideoFailure
 from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.draw_plan import ProbedVideos, draw_view

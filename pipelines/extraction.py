@@ -9,7 +9,8 @@ import numpy as np
 from distributed import Client
 
 from scale_video.extract.backbones.placement import Placement, choose
-from scale_video.extract.backbones.registry import BackboneRequest, load_backbone, parse_backbone
+from scale_video.extract.backbones.registry import load_backbone, parse_backbone
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.block_task import ExtractionTask, Target
 from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.cluster import dask_client, default_num_workers

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scale_video.extract.backbones.placement import CPU, Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.backbones.weights_digest import weights_digest
 
 NUM_FRAMES: Final = 8
@@ -105,6 +106,11 @@ class Motion3d:
         with self._placement.autocast():
             features: Tensor = self._network(frames)
         return features.float()
+
+
+def load(request: BackboneRequest, placement: Placement) -> Motion3d:
+    """Load it by its family's name; it standardises each clip, so that there is no other normalisation to choose."""
+    return load_motion3d(placement)
 
 
 def load_motion3d(placement: Placement = CPU) -> Motion3d:

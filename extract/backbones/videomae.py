@@ -10,20 +10,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from scale_video.extract.backbones.pixels import IMAGENET, Normalisation, check_clips
 from scale_video.extract.backbones.placement import CPU, Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.backbones.videomae_weights import VideoMaeWeights, read_videomae
 from scale_video.extract.backbones.weights_digest import weights_digest
-
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-"""Of RGB in 0 … 1, as every published VideoMAE was trained."""
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
 _PAPER_SIZES: Final = (224, 256)
 """Nominal sizes of the views ``random`` and ``grid``."""
 
 
-def load_videomae(source: str, *, name: str | None = None, placement: Placement = CPU) -> "VideoMae":
+def load(request: BackboneRequest, placement: Placement) -> "VideoMae":
+    """Load the VideoMAE that is asked for; see ``load_videomae``."""
+    assert request.source is not None
+    return load_videomae(request.source, name=request.name, placement=placement, normalisation=request.normalisation)
+
+
+def load_videomae(
+    source: str, *, name: str | None = None, placement: Placement = CPU, normalisation: str = "own"
+) -> "VideoMae":
     """Load a VideoMAE from a local folder or the hub (its cache first).
 
     Pre-trained models give the mean of the tokens after the encoder's norm; fine-tuned ones (``use_mean_pooling``) the
@@ -33,11 +39,13 @@ def load_videomae(source: str, *, name: str | None = None, placement: Placement 
         source: A folder with ``config.json`` and weights, or a name on the hub (``MCG-NJU/videomae-base``).
         name: Name of the backbone in the store; default: the last path segment of ``source``, lower case.
         placement: Where it computes, and in which number format; its weights stay float32.
+        normalisation: see ``BackboneRequest``.
 
     Raises:
         ValueError: transformers is not installed, the weights cannot be had, or they are not a VideoMAE's.
     """
-    return VideoMae(read_videomae(source), name=name, placement=placement)
+    own = IMAGENET.or_the_papers(normalisation)
+    return VideoMae(read_videomae(source), name=name, placement=placement, normalisation=own)
 
 
 class VideoMae:
@@ -47,15 +55,21 @@ class VideoMae:
     is interpolated in space, time by time. A model of another size gets frames of its own size.
     """
 
-    def __init__(self, weights: VideoMaeWeights, *, name: str | None = None, placement: Placement = CPU) -> None:
+    def __init__(
+        self,
+        weights: VideoMaeWeights,
+        *,
+        name: str | None = None,
+        placement: Placement = CPU,
+        normalisation: Normalisation = IMAGENET,
+    ) -> None:
         digest = weights_digest(weights.tensors())
         self._placement = placement
         self.device = placement.device
         self._encoder = weights.encoder.to(placement.device)
         self._mean_norm = None if weights.mean_norm is None else weights.mean_norm.to(placement.device)
         self._patch_size = weights.patch_size
-        self._mean = torch.tensor(IMAGENET_MEAN, device=placement.device).view(3, 1, 1, 1)
-        self._std = torch.tensor(IMAGENET_STD, device=placement.device).view(3, 1, 1, 1)
+        self._normalise = normalisation
         takes_any_size = weights.image_size == 224 and all(size % weights.patch_size == 0 for size in _PAPER_SIZES)
         layer = "mean of the encoder's tokens"
         if weights.encoder.layernorm is not None:
@@ -69,13 +83,7 @@ class VideoMae:
             frame_size=None if takes_any_size else weights.image_size,
             feature_dim=weights.feature_dim,
             layer=layer,
-            preprocessing={
-                "colour": "RGB",
-                "scale": 1 / 255,
-                "mean": list(IMAGENET_MEAN),
-                "std": list(IMAGENET_STD),
-                "positions": "bicubic interpolation in space",
-            },
+            preprocessing={**normalisation.describe(), "positions": "bicubic interpolation in space"},
             weights_digest=digest,
             licence=weights.licence,
             precision=placement.precision,
@@ -95,14 +103,14 @@ class VideoMae:
         Raises:
             ValueError: clips of another dtype or shape.
         """
-        self._check(clips)
+        check_clips(clips, name=self.spec.name, num_frames=self.spec.num_frames, multiple_of=self._patch_size)
         with self._placement.autocast():
             return self._mean_token(clips).float()
 
     def _mean_token(self, clips: Tensor) -> Tensor:
         config = self._encoder.config
-        pixels = clips.permute(0, 4, 1, 2, 3).float() / 255  # (B, 3, T, H, W)
-        patches = self._encoder.embeddings.patch_embeddings.projection((pixels - self._mean) / self._std)
+        pixels = self._normalise(clips)  # (B, 3, T, H, W)
+        patches = self._encoder.embeddings.patch_embeddings.projection(pixels)
         positions = resize_positions(
             self._encoder.embeddings.position_embeddings,
             num_times=config.num_frames // config.tubelet_size,
@@ -114,20 +122,6 @@ class VideoMae:
             tokens = self._encoder.layernorm(tokens)
         mean: Tensor = tokens.mean(1)  # (B, D)
         return mean if self._mean_norm is None else self._mean_norm(mean)
-
-    def _check(self, clips: Tensor) -> None:
-        num_frames, patch = self.spec.num_frames, self._patch_size
-        if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[1] != num_frames or clips.shape[4] != 3:
-            raise ValueError(
-                f"{self.spec.name} takes uint8 clips of shape (B, {num_frames}, H, W, 3), "
-                f"got {clips.dtype} {tuple(clips.shape)}"
-            )
-        height, width = clips.shape[2:4]
-        if height != width or height % patch:
-            raise ValueError(
-                f"{self.spec.name} takes square frames of a multiple of {patch} pixels, got {height} x {width}; "
-                "choose such a nominal size for the view"
-            )
 
 
 def resize_positions(table: Tensor, *, num_times: int, side: int) -> Tensor:

@@ -1,18 +1,22 @@
 """Finding and reading the weights of a VideoMAE: a local folder, the hub's cache, the hub."""
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor, nn
 
-_SAFETENSORS: Final = "model*.safetensors"
-_TORCH_BIN: Final = "pytorch_model*.bin"
-_DESCRIPTIONS: Final = ("config.json", "README.md", "model*.index.json", "pytorch_model*.index.json")
+from scale_video.extract.backbones.hub import (
+    SAFETENSORS,
+    TORCH_BIN,
+    licence,
+    model_folder,
+    quiet_transformers,
+    weight_files,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,7 @@ def read_videomae(source: str) -> VideoMaeWeights:
             f"backbone videomae needs the transformers library ({error}); pip install 'scale-video[videomae]'"
         ) from None
 
-    folder = Path(source).expanduser()
-    is_local = folder.is_dir()
-    folder = folder.resolve() if is_local else _find_on_hub(source)
+    folder, name = model_folder("videomae", source)
     mean_pooling = _read_config(folder, source=source).use_mean_pooling
     # The norm of a fine-tuned model lies in its classifier, whose last layer is not used here.
     cls = transformers.VideoMAEForVideoClassification if mean_pooling else transformers.VideoMAEModel
@@ -87,38 +89,9 @@ def read_videomae(source: str) -> VideoMaeWeights:
         encoder=model.videomae if mean_pooling else model,
         # An encoder saved without a classifier has no such norm; a fresh one would only look like it.
         mean_norm=model.fc_norm if mean_pooling and "fc_norm.weight" not in missing else None,
-        source=folder.name if is_local else source,
-        licence=_licence(folder),
+        source=name,
+        licence=licence(folder),
     )
-
-
-def _find_on_hub(source: str) -> Path:
-    """The folder of a hub name's files, in the hub's cache; they are fetched where they are not there yet."""
-    way_out = (
-        "get config.json and model.safetensors of it on a machine with a network, put them into one folder, "
-        "and say videomae:/that/folder"
-    )
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) or source.startswith("."):
-        raise ValueError(f"no such folder: {source!r}, and no name on the hub either (owner/model); {way_out}")
-    import huggingface_hub
-
-    # Whatever is cached serves as it is: all workers then have one revision, and need no network.
-    for cached_only in (True, False):
-        try:
-            for patterns in ([*_DESCRIPTIONS, _SAFETENSORS], [_TORCH_BIN]):
-                folder = Path(
-                    huggingface_hub.snapshot_download(source, allow_patterns=patterns, local_files_only=cached_only)
-                )
-                if _weight_files(folder):
-                    return folder
-            problem = "it holds no weights"
-        except Exception as error:  # of requests or httpx, by the release of the hub's client
-            problem = type(error).__name__
-    raise ValueError(f"{source!r} is no folder here, and cannot be fetched from the hub ({problem}); {way_out}")
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob(_SAFETENSORS)) or sorted(folder.glob(_TORCH_BIN))
 
 
 def _read_config(folder: Path, *, source: str) -> Any:
@@ -135,8 +108,8 @@ def _read_config(folder: Path, *, source: str) -> Any:
         raise ValueError(f"config.json of {source!r} is damaged; get it again") from None
     if model_type != "videomae":
         raise ValueError(f"{source!r} is a model of type {model_type!r}, not 'videomae'; choose a VideoMAE")
-    if not _weight_files(folder):
-        raise ValueError(f"{source!r} holds neither {_SAFETENSORS} nor {_TORCH_BIN}; get the weights as well")
+    if not weight_files(folder):
+        raise ValueError(f"{source!r} holds neither {SAFETENSORS} nor {TORCH_BIN}; get the weights as well")
     config = transformers.VideoMAEConfig.from_pretrained(folder)
     if config.num_channels != 3:
         raise ValueError(f"{source!r} takes {config.num_channels} channels; choose a VideoMAE for RGB, which has 3")
@@ -149,11 +122,11 @@ def _read_config(folder: Path, *, source: str) -> Any:
 def _load(cls: Any, folder: Path, *, source: str) -> tuple[Any, set[str]]:
     """The model and the names of the tensors that its files lack, all of which belong to the classifier."""
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             model, info = cls.from_pretrained(
                 folder,
                 local_files_only=True,
-                use_safetensors=_weight_files(folder)[0].suffix == ".safetensors",
+                use_safetensors=weight_files(folder)[0].suffix == ".safetensors",
                 weights_only=True,
                 output_loading_info=True,
             )
@@ -167,32 +140,6 @@ def _load(cls: Any, folder: Path, *, source: str) -> tuple[Any, set[str]]:
             "get them again"
         )
     return model.float().eval().requires_grad_(False), missing
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bar, and no table of the decoder's tensors, which are left out on purpose."""
-    import transformers
-
-    logging: Any = transformers.logging
-    verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bar:
-            logging.enable_progress_bar()
-
-
-def _licence(folder: Path) -> str:
-    """The ``license`` of the model card's header; the hub writes SPDX identifiers in lower case."""
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    header = text.split("\n---", 1)[0] if text.startswith("---") else ""
-    match = re.search(r"^license:\s*[\"']?([\w.+-]+)", header, re.MULTILINE)
-    return "unknown" if match is None or match[1] == "other" else match[1]
 
 
 def _sides(size: int | Sequence[int]) -> Sequence[int]:

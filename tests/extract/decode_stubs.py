@@ -13,7 +13,7 @@ from distributed import get_worker
 from torch import Tensor
 
 from scale_video.extract.backbones.protocol import BackboneSpec
-from scale_video.extract.backbones.registry import BackboneRequest
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import DecodedClips, DecodedVideo
 from scale_video.store.video_probe import VideoStatus

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from scale_video.extract.backbones.registry import BackboneRequest, load_backbone, parse_backbone
+from scale_video.extract.backbones.registry import load_backbone, parse_backbone
+from scale_video.extract.backbones.request import BackboneRequest
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_a_local_folder_becomes_absolute(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("svt", r"no backbone family 'svt' \(in 'svt'\); there are: motion3d, videomae$"),
+        ("svd", r"no backbone family 'svd' \(in 'svd'\); there are: motion3d, videomae"),
         ("VideoMAE:a/b", "no backbone family 'VideoMAE' .*; did you mean 'videomae'?"),
         ("", "no backbone family ''"),
         ("motion3d:weights", "motion3d ships its weights and its name, got 'motion3d:weights'; say 'motion3d'"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from scale_video.extract.backbones.registry import BackboneRequest
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.block_task import BlockWork, ExtractionTask, Target, extract_block
 from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.cluster import dask_client

@@ -6,7 +6,7 @@ import dask
 import pytest
 
 from scale_video.extract import block_task
-from scale_video.extract.backbones.registry import BackboneRequest
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.worker_paths import CONFIG_KEY, check_data_root, video_path, worker_path
 from scale_video.store.errors import StoreError
 

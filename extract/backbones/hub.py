@@ -1,0 +1,93 @@
+"""Files of the Hugging Face hub: a local folder, the hub's cache, the hub; and who allows what with them."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+SAFETENSORS: Final = "model*.safetensors"
+TORCH_BIN: Final = "pytorch_model*.bin"
+_DESCRIPTIONS: Final = (
+    "config.json",
+    "preprocessor_config.json",
+    "README.md",
+    "model*.index.json",
+    "pytorch_model*.index.json",
+)
+
+
+def model_folder(family: str, source: str) -> tuple[Path, str]:
+    """The folder of a model's files, and what to call it.
+
+    Args:
+        family: of the backbone, for messages.
+        source: a folder, or a name on the hub, whose cache is looked at first.
+
+    Returns:
+        The folder, and the last path segment of a local one or else the hub's name.
+
+    Raises:
+        ValueError: no such folder, and not to be had from the hub; the message says what to get and where to put it.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        return folder, folder.name
+    return _find_on_hub(family, source), source
+
+
+def _find_on_hub(family: str, source: str) -> Path:
+    """The folder of a hub name's files, in the hub's cache; they are fetched where they are not there yet."""
+    way_out = (
+        "get config.json and model.safetensors of it on a machine with a network, put them into one folder, "
+        f"and say {family}:/that/folder"
+    )
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) or source.startswith("."):
+        raise ValueError(f"no such folder: {source!r}, and no name on the hub either (owner/model); {way_out}")
+    import huggingface_hub
+
+    # Whatever is cached serves as it is: all workers then have one revision, and need no network.
+    for cached_only in (True, False):
+        try:
+            for patterns in ([*_DESCRIPTIONS, SAFETENSORS], [TORCH_BIN]):
+                folder = Path(
+                    huggingface_hub.snapshot_download(source, allow_patterns=patterns, local_files_only=cached_only)
+                )
+                if weight_files(folder):
+                    return folder
+            problem = "it holds no weights"
+        except Exception as error:  # of requests or httpx, by the release of the hub's client
+            problem = type(error).__name__
+    raise ValueError(f"{source!r} is no folder here, and cannot be fetched from the hub ({problem}); {way_out}")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights in a folder: safetensors, else those of ``torch.save``."""
+    return sorted(folder.glob(SAFETENSORS)) or sorted(folder.glob(TORCH_BIN))
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bar, and no table of the decoder's tensors, which are left out on purpose."""
+    import transformers
+
+    logging: Any = transformers.logging
+    verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bar:
+            logging.enable_progress_bar()
+
+
+def licence(folder: Path) -> str:
+    """The ``license`` of the model card's header; the hub writes SPDX identifiers in lower case."""
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    header = text.split("\n---", 1)[0] if text.startswith("---") else ""
+    match = re.search(r"^license:\s*[\"']?([\w.+-]+)", header, re.MULTILINE)
+    return "unknown" if match is None or match[1] == "other" else match[1]
