@@ -44,6 +44,14 @@ def _in_module(name: str) -> Loader:
 _OURS: Final = (
     Family("motion3d", "shipped", _in_module("motion3d")),
     Family("videomae", "hub", _in_module("videomae"), "MCG-NJU/videomae-base"),
+    Family("timesformer", "hub", _in_module("timesformer"), "facebook/timesformer-base-finetuned-k400"),
+    Family("vivit", "hub", _in_module("vivit"), "google/vivit-b-16x2-kinetics400"),
+    Family("vjepa2", "hub", _in_module("vjepa2"), "facebook/vjepa2-vitl-fpc64-256"),
+    Family("videoprism", "hub", _in_module("videoprism"), "google/videoprism-base-f16r288"),
+    Family("image", "hub", _in_module("images"), "facebook/dinov2-small"),
+    Family("image-moments", "hub", _in_module("images"), "facebook/dinov2-small"),
+    Family("lite", "shipped", _in_module("lite")),
+    Family("lite-moments", "shipped", _in_module("lite")),
 )
 
 

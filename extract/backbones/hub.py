@@ -11,6 +11,8 @@ TORCH_BIN: Final = "pytorch_model*.bin"
 _DESCRIPTIONS: Final = (
     "config.json",
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
     "README.md",
     "model*.index.json",
     "pytorch_model*.index.json",
