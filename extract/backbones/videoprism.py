@@ -32,7 +32,7 @@ def load(request: BackboneRequest, placement: Placement) -> FrozenNetwork:
         cls = model_class("VideoPrismClipModel", family="videoprism", since="5.13")
         # Their file holds the text's half, too; the library loads the video's alone under other names.
         model = folder.load(cls, may_lack=lambda key: key.startswith("text_model.")).model.video_model
-        network, layer = PooledVideo(model), "embedding of the video, as its text is compared with"
+        network, layer = PooledVideo(model), "embedding of the video, as texts are compared with it"
     else:
         model = folder.load(cls).model
         network, layer = MeanToken(model), "mean of the encoder's tokens after its norm"
