@@ -1,6 +1,8 @@
-"""Any VideoMAE of the transformers library, pre-trained or fine-tuned, as a frozen backbone.
+"""Any VideoMAE, of its authors or of the transformers library, pre-trained or fine-tuned, as a frozen backbone.
 
-Source: VideoMAE (NeurIPS 2022, arXiv 2203.12602); which layer, from SCALE's published code (ICCV 2023).
+Source: VideoMAE (NeurIPS 2022, arXiv 2203.12602); which layer, from SCALE's published code (ICCV 2023). Positions of
+other frame sizes are resized as VideoMAE's code for fine-tuning does (bicubic, each time by itself); SCALE's published
+code resizes them linearly.
 """
 
 import importlib.metadata
@@ -30,14 +32,16 @@ def load(request: BackboneRequest, placement: Placement) -> "VideoMae":
 def load_videomae(
     source: str, *, name: str | None = None, placement: Placement = CPU, normalisation: str = "own"
 ) -> "VideoMae":
-    """Load a VideoMAE from a local folder or the hub (its cache first).
+    """Load a VideoMAE from a checkpoint of its authors, a local folder or the hub (its cache first).
 
     Pre-trained models give the mean of the tokens after the encoder's norm; fine-tuned ones (``use_mean_pooling``) the
     ``fc_norm`` of the tokens' mean, which is what their classifier sees.
 
     Args:
-        source: A folder with ``config.json`` and weights, or a name on the hub (``MCG-NJU/videomae-base``).
-        name: Name of the backbone in the store; default: the last path segment of ``source``, lower case.
+        source: A checkpoint (``.pth``; a path, or a name in the folder of weights), a folder with ``config.json`` and
+            weights, or a name on the hub (``MCG-NJU/videomae-base``).
+        name: Name of the backbone in the store; default: the last path segment of ``source``, lower case, without the
+            suffix of a file.
         placement: Where it computes, and in which number format; its weights stay float32.
         normalisation: see ``BackboneRequest``.
 
@@ -77,7 +81,7 @@ class VideoMae:
         if weights.mean_norm is not None:
             layer = f"fc_norm of the {layer}"
         self.spec = BackboneSpec(
-            name=name or weights.source.split("/")[-1].lower(),
+            name=name or weights.name,
             source=f"videomae:{weights.source}",
             num_frames=weights.num_frames,
             frame_size=None if takes_any_size else weights.image_size,

@@ -1,4 +1,4 @@
-"""Finding and reading the weights of a VideoMAE: a local folder, the hub's cache, the hub."""
+"""Finding and reading the weights of a VideoMAE: a file of its authors, a local folder, the hub's cache, the hub."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from scale_video.extract.backbones.checkpoint_file import SUFFIXES, find_weights
 from scale_video.extract.backbones.hub import (
     SAFETENSORS,
     TORCH_BIN,
@@ -17,6 +18,7 @@ from scale_video.extract.backbones.hub import (
     quiet_transformers,
     weight_files,
 )
+from scale_video.extract.backbones.videomae_original import LICENCE, MODEL_ZOO, read_original
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,15 @@ class VideoMaeWeights:
     mean_norm: nn.Module | None
     """The ``fc_norm`` of a fine-tuned model, to be applied to the mean of its tokens."""
     source: str
-    """The hub's name, or the last path segment of the folder."""
+    """The hub's name, or the last path segment of the file or folder."""
     licence: str
-    """As the model card has it, else ``unknown``."""
+    """As the model card has it, or as the authors publish their files; else ``unknown``."""
+
+    @property
+    def name(self) -> str:
+        """What to call a backbone with these weights unless a user says."""
+        path = Path(self.source)
+        return (path.stem if path.suffix in SUFFIXES else path.name).lower()
 
     @property
     def image_size(self) -> int:
@@ -68,7 +76,8 @@ def read_videomae(source: str) -> VideoMaeWeights:
     """Read the weights from safetensors, else by ``torch.load(weights_only=True)``.
 
     Args:
-        source: A folder with ``config.json`` and weights, or a name on the hub, whose cache is looked at first.
+        source: A checkpoint of VideoMAE's authors (``.pth``; a path, or a name in the folder of weights), a folder with
+            ``config.json`` and weights, or a name on the hub, whose cache is looked at first.
 
     Raises:
         ValueError: transformers is not installed, the weights cannot be had, or they are not a VideoMAE's.
@@ -80,6 +89,10 @@ def read_videomae(source: str) -> VideoMaeWeights:
             f"backbone videomae needs the transformers library ({error}); pip install 'scale-video[videomae]'"
         ) from None
 
+    if Path(source).suffix in SUFFIXES and not Path(source).expanduser().is_dir():
+        path = find_weights(source, file_name=Path(source).name, download=MODEL_ZOO)
+        encoder, mean_norm = read_original(path)
+        return VideoMaeWeights(encoder=encoder, mean_norm=mean_norm, source=path.name, licence=LICENCE)
     folder, name = model_folder("videomae", source)
     mean_pooling = _read_config(folder, source=source).use_mean_pooling
     # The norm of a fine-tuned model lies in its classifier, whose last layer is not used here.

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from scale_video.extract.backbones.pixels import IMAGENET, PAPER
+from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.videomae import load_videomae, resize_positions
 
 SIZE, FRAMES, DIM = 32, 4, 24
@@ -213,6 +216,43 @@ def test_positions_resized_to_their_own_number_are_the_table():
     torch.testing.assert_close(
         resize_positions(constant, num_times=2, side=4)[0, :, 0], torch.arange(2.0).repeat_interleave(16)
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "mean", "std"), [("own", IMAGENET.mean, IMAGENET.std), ("paper", PAPER.mean, PAPER.std)]
+)
+def test_the_network_sees_pictures_as_published(saved, asked, mean, std):
+    """As the authors' transforms make them of pictures: numbers from 0 to 1, less a mean, over a deviation."""
+    backbone = load_videomae(str(saved["encoder"]), normalisation=asked)
+    seen: list[Tensor] = []
+    projection = backbone._encoder.embeddings.patch_embeddings.projection
+    projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    backbone.embed(random_clips())
+    for clip, tensor in zip(random_clips(), seen[0], strict=True):
+        assert tensor.shape == (3, FRAMES, SIZE, SIZE)
+        for index, frame in enumerate(clip):
+            picture = Image.fromarray(frame.numpy(), "RGB")
+            for channel, band in enumerate(picture.split()):
+                expected = (np.asarray(band.convert("F"), np.float64) / 255 - mean[channel]) / std[channel]
+                np.testing.assert_allclose(tensor[channel, index], expected, atol=1e-3)
+    assert backbone.spec.preprocessing["normalisation"] == asked
+    assert backbone.spec.preprocessing["mean"] == list(mean)
+
+
+def test_a_normalisation_that_there_is_not(saved):
+    with pytest.raises(ValueError, match="no normalisation 'imagenet'; there are: own, paper"):
+        load_videomae(str(saved["encoder"]), normalisation="imagenet")
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_gives_nearly_the_same_in_float32(saved, precision):
+    exact = load_videomae(str(saved["finetuned"])).embed(random_clips())
+    backbone = load_videomae(str(saved["finetuned"]), placement=Placement.of("cpu", precision))
+    features = backbone.embed(random_clips())
+    assert backbone.spec.precision == precision
+    assert features.dtype == torch.float32
+    error = (features - exact).abs().max() / exact.square().mean().sqrt()
+    assert 0 < error < 0.05
 
 
 @pytest.mark.parametrize(
