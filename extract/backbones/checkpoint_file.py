@@ -3,11 +3,14 @@
 import argparse
 import logging
 import os
+import pickle
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -57,12 +60,31 @@ def read_checkpoint(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # Published checkpoints of the PyTorch family keep the options of their training beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # safetensors, pickle and zip each have their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, pickle.UnpicklingError):
+            reason = _why_refused(path)
+        else:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise ValueError(f"cannot read the weights {str(path)!r} ({reason}); get them again") from error
+
+
+def _harmless() -> list[Any]:
+    """What published checkpoints keep beside the weights: a training's options, and NumPy's numbers of its schedule."""
+    make_number = np.float64(0).__reduce__()[0]
+    paths = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")  # NumPy 1 and 2
+    dtypes = {type(np.dtype(name)) for name in ("float64", "float32", "int64")}
+    return [argparse.Namespace, np.dtype, *dtypes, *((make_number, path) for path in paths)]
+
+
+def _why_refused(path: Path) -> str:
+    """What the unpickler could not say without telling how to run the file."""
+    if not zipfile.is_zipfile(path):
+        return "torch.save did not write it, or it is damaged, or names code, which is never run"
+    with torch.serialization.safe_globals(_harmless()):
+        named = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    return f"it names code, which is never run: {', '.join(named[:3])}" if named else "it is damaged"
 
 
 def state_dict_of(checkpoint: Any, *, holders: Iterable[str], source: str) -> dict[str, Tensor]:
@@ -83,6 +105,24 @@ def state_dict_of(checkpoint: Any, *, holders: Iterable[str], source: str) -> di
     if not tensors:
         raise ValueError(f"{source!r} holds no weights (looked for {', '.join(holders)}); choose another file")
     return tensors
+
+
+def take_prefix(tensors: Mapping[str, Tensor], *, prefix: str, source: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Part the tensors whose names begin with a prefix from all others.
+
+    Returns:
+        The former, by the rest of their names, and the names of the latter.
+
+    Raises:
+        ValueError: no name begins with it.
+    """
+    taken = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if not taken:
+        raise ValueError(
+            f"the weights {source!r} hold no tensors {prefix}*, the first there is {min(tensors)}; "
+            "choose the file that belongs to this backbone"
+        )
+    return taken, [name for name in tensors if not name.startswith(prefix)]
 
 
 def load_strictly(
@@ -114,6 +154,14 @@ def load_strictly(
     network.load_state_dict({name: tensors[name].to(needed[name].dtype) for name in needed})
     left_over = [*unused, *sorted(tensors.keys() - needed.keys())]
     if left_over:
-        groups = Counter(".".join(name.split(".")[:2]) for name in left_over)
-        named = ", ".join(f"{group}.* ({number})" if number > 1 else group for group, number in groups.items())
+        groups = Counter(_group(name) for name in left_over)
+        named = ", ".join(f"{group} ({number})" if number > 1 else group for group, number in groups.items())
         logger.info("of %s, %d tensors are not used: %s", source, len(left_over), named)
+
+
+def _group(name: str) -> str:
+    """A tensor's name for a short list: its last part where many modules have one like it, else its first two."""
+    parts = name.split(".")
+    if parts[-1] == "num_batches_tracked":
+        return f"*.{parts[-1]}"
+    return name if len(parts) <= 2 else ".".join([*parts[:2], "*"])

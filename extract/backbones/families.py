@@ -43,7 +43,11 @@ def _in_module(name: str) -> Loader:
 
 _OURS: Final = (
     Family("motion3d", "shipped", _in_module("motion3d")),
+    Family("motion3d-ssl", "shipped", _in_module("motion3d")),
     Family("videomae", "hub", _in_module("videomae"), "MCG-NJU/videomae-base"),
+    Family("rho-byol", "file", _in_module("rho_byol")),
+    Family("svt", "file", _in_module("svt")),
+    Family("svt-scale", "file", _in_module("svt")),
     Family("timesformer", "hub", _in_module("timesformer"), "facebook/timesformer-base-finetuned-k400"),
     Family("vivit", "hub", _in_module("vivit"), "google/vivit-b-16x2-kinetics400"),
     Family("vjepa2", "hub", _in_module("vjepa2"), "facebook/vjepa2-vitl-fpc64-256"),
