@@ -8,9 +8,9 @@ backbone are replaced by functions that do nothing (``job_stubs.py``), so that o
 - ``overhead of a video``: wall time and CPU time of a job with stubs, per video, against a limit of 2 ms.
 - ``two workers``: decoding that takes 30 ms for each video, once waiting and once keeping a core busy, for which two
   cores must be free; one worker against two (the limit is 2).
-- ``its parts``: real videos and the shipped backbone. Decoding, forward passes and writing one after the other, in as
-  many processes as there are workers but without a job around them, against the whole job: wall time, which means
-  something on a quiet machine only, and CPU time.
+- ``its parts``: real videos, small rendered ones and others like UCF101's, and the shipped backbone. Decoding, forward
+  passes and writing one after the other, in as many processes as there are workers but without a job around them,
+  against the whole job: wall time, which means something on a quiet machine only, and CPU time.
 - ``memory``: resident memory of the process that holds client and scheduler, after a tenth of the videos and at the
   end.
 - ``tasks``: how many tasks that do nothing pass through client and scheduler in a second, against the 100 that 1 000
@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from bench_decode import write_video
 from distributed import Client
 from job_stubs import FEATURE_DIM, load_stub, spinning_decode, stub_decode, waiting_decode
 
@@ -50,7 +51,6 @@ from scale_video.extract.bounded_map import bounded_map
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.cluster import dask_client
 from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
-from scale_video.extract.datasets.registry import list_dataset
 from scale_video.extract.decode import decode_clips
 from scale_video.extract.draw_plan import ProbedVideos, draw_view
 from scale_video.extract.forward_batches import ForwardBatches
@@ -70,6 +70,7 @@ LIMIT_MS = 2.0
 TASKS_LIMIT = 100.0
 FINISHED_LIMIT_S = 5.0
 COPIES = 4
+UCF_FILES = 12
 CASES = ("overhead", "workers", "parts", "memory", "tasks", "finished")
 DEMO_VIEW = RandomView(span_seconds=0.5, nominal_size=32, crop=AreaCrop())
 
@@ -168,25 +169,43 @@ def bench_workers(folder: Path, *, num_videos: int, repeats: int) -> Iterator[di
 
 
 def bench_parts(folder: Path, *, num_videos: int, repeats: int, num_workers: int = 2) -> Iterator[dict[str, Any]]:
-    """The whole job on rendered videos against its parts, one after the other; the two take turns."""
-    root = folder / "demo"
-    render_demo(root, DemoParameters(num_train=num_videos - 24, num_test=24), num_workers=num_workers)
-    listed = list_dataset("demo", root, split_lists=None)
+    """The whole job on small rendered videos, and on UCF-like ones, against its parts; the two take turns."""
+    demo, ucf = folder / "demo", folder / "ucf"
+    render_demo(demo, DemoParameters(num_train=num_videos - 24, num_test=24), num_workers=num_workers)
+    ucf.mkdir()
+    for number in range(UCF_FILES):
+        write_video(
+            ucf / f"{number}.avi", seconds=6 + number % 3, fps=25, width=320, height=240, codec="mpeg4",
+            bit_rate=600_000,
+        )  # fmt: skip
+    yield from _whole_against_parts(
+        folder, "rendered videos", demo, COPIES, view=DEMO_VIEW, repeats=repeats, num_workers=num_workers
+    )
+    copies = max(1, num_videos // UCF_FILES)
+    yield from _whole_against_parts(
+        folder, "UCF-like videos", ucf, copies, view=RandomView(), repeats=repeats, num_workers=num_workers
+    )
+
+
+def _whole_against_parts(
+    folder: Path, what: str, root: Path, num_copies: int, *, view: View, repeats: int, num_workers: int
+) -> Iterator[dict[str, Any]]:
     # Each file several times, so that blocks are as large as those of a real data set, and as many as the workers need.
-    ids = tuple(f"{copy}/{path}" for copy in range(COPIES) for path in listed.paths)
-    videos = VideoTable(ids=ids, paths=listed.paths * COPIES, groups=ids)
-    probes = [probe_video(root / path) for path in listed.paths] * COPIES
+    paths = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.suffix in (".avi", ".mp4"))
+    ids = tuple(f"{copy}/{path}" for copy in range(num_copies) for path in paths)
+    videos = VideoTable(ids=ids, paths=tuple(paths) * num_copies, groups=ids)
+    probes = [probe_video(root / path) for path in paths] * num_copies
     attributes = {"num_frames": 8, "frame_size": 32, "batch_size": 64}
 
     def fresh(name: str) -> FeatureStore:
         return make_store(
-            folder / name,
+            folder / f"{root.name}-{name}",
             videos=videos,
             probes=probes,
-            view=DEMO_VIEW,
+            view=view,
             backbone="motion3d",
             attributes=attributes,
-            block_size=48,
+            block_size=48 if view is DEMO_VIEW else 16,
         )
 
     whole, whole_cpu, parts, parts_cpu = [], [], [], []
@@ -200,8 +219,8 @@ def bench_parts(folder: Path, *, num_videos: int, repeats: int, num_workers: int
             times = sum_of_parts(fresh(f"parts-alone-{repeat}.zarr"), root, num_processes=num_workers)
             parts.append(max(seconds for seconds, _ in times))
             parts_cpu.append(sum(cpu_seconds for _, cpu_seconds in times))
-    for what, ours, limit in (("wall time", whole, parts), ("CPU time", whole_cpu, parts_cpu)):
-        case = f"whole job, {num_workers} workers, against its parts, {what}"
+    for time, ours, limit in (("wall time", whole, parts), ("CPU time", whole_cpu, parts_cpu)):
+        case = f"whole job, {what}, {num_workers} workers, against its parts, {time}"
         yield record(case, statistics.median(ours), statistics.median(limit), "s", smaller_is_better=True)
 
 

@@ -5,7 +5,7 @@ number follows the cluster: workers that join while the job runs get work, and a
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as Outcome
 from contextlib import suppress
@@ -32,7 +32,7 @@ ANSWER_SECONDS = 60.0
 
 def bounded_map(
     client: Client, function: Callable[[Item], Any], items: Iterable[Item]
-) -> Iterator["tuple[Item, Outcome[Any]]"]:
+) -> Generator["tuple[Item, Outcome[Any]]"]:
     """Run ``function`` on every item; yield each with its outcome, in order of completion.
 
     A cluster that loses all of its workers is waited for: pre-empted ones come back.

@@ -74,7 +74,7 @@ class GuardedMap:
                     outcome: Result | CallHarmedError = future.result()
                 except CallHarmedError:
                     wait([other for _, other in window])
-                    outcome = self._once_more(function, job, timeout_seconds)
+                    outcome = self._once_more(function, timeout_seconds, window)
                 window.popleft()
                 yield outcome
         finally:
@@ -84,6 +84,8 @@ class GuardedMap:
                 for process in self._all:
                     process.interrupt()
                 wait([future for _, future in window])
+                for process in self._all:
+                    process.resume()
 
     def close(self) -> None:
         """End the processes."""
@@ -94,11 +96,14 @@ class GuardedMap:
             process.close()
 
     def _once_more(
-        self, function: Callable[[Job], Result], job: Job, timeout_seconds: float
+        self, function: Callable[[Job], Result], timeout_seconds: float, window: "deque[tuple[Job, Future[Result]]]"
     ) -> "Result | CallHarmedError":
+        job = window[0][0]
         for attempt in range(1, KILLED_ATTEMPTS + 1):
+            future = self._threads.submit(self._call, function, job, timeout_seconds)
+            window[0] = job, future  # so that an interrupt ends it, too
             try:
-                return self._threads.submit(self._call, function, job, timeout_seconds).result()
+                return future.result()
             except CallHarmedError as error:
                 harm = error
             if not (isinstance(harm, ProcessDiedError) and harm.killed):

@@ -45,6 +45,10 @@ class OutOfMemoryError(CallHarmedError):
     """The call asked for more memory than it may have."""
 
 
+class CallInterruptedError(CallHarmedError):
+    """Nobody wants the answer any more; see ``GuardedProcess.interrupt``."""
+
+
 class CallRaisedError(CallHarmedError):
     """The call ended in an error that nobody foresaw; raised by functions that are called, not by the process."""
 
@@ -64,6 +68,7 @@ class GuardedProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: "Connection[Any, Any] | None" = None  # noqa: UP037 - no generic at run time
         self._finalizer: weakref.finalize[..., GuardedProcess] | None = None
+        self._interrupted = False
 
     def call(self, function: Callable[..., Any], *arguments: Any, timeout_seconds: float) -> Any:
         """Run ``function(*arguments)`` in the process; both must be picklable, and so must be the result.
@@ -95,9 +100,14 @@ class GuardedProcess:
         raise answer
 
     def interrupt(self) -> None:
-        """Kill the process from another thread than the one that waits for a call; the call raises."""
+        """Kill the process from another thread than the one that waits for a call; calls raise until ``resume``."""
+        self._interrupted = True
         if (process := self._process) is not None:
             process.kill()
+
+    def resume(self) -> None:
+        """Take calls again."""
+        self._interrupted = False
 
     def close(self) -> None:
         """Kill the process, whatever it is doing; a later call starts another one."""
@@ -111,6 +121,9 @@ class GuardedProcess:
         ending = ""
         for _ in range(START_ATTEMPTS):
             connection = self._launch()
+            if self._interrupted:  # looked at after the launch, so that no process escapes its interruption
+                self.close()
+                raise CallInterruptedError("was interrupted")
             try:
                 if connection.poll(START_SECONDS):
                     connection.recv()

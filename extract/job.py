@@ -6,6 +6,7 @@ There is no other state than the commit marks in the store, so the same call aft
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from threading import Lock
@@ -77,11 +78,6 @@ class JobReport:
     """Wall time of this call."""
 
 
-def missing_blocks(store: FeatureStore, *, view: str, backbone: str) -> list[int]:
-    """Indices of the blocks that are not committed."""
-    return [int(index) for index in np.flatnonzero(~store.committed(view, backbone))]
-
-
 def blocks_to_do(
     store: FeatureStore, target: Target, *, retry: frozenset[VideoStatus]
 ) -> "np.typing.NDArray[np.bool_]":
@@ -99,6 +95,7 @@ def run_extraction(
     client: Client | None,
     task: ExtractionTask,
     *,
+    wanted: "Sequence[np.typing.NDArray[np.bool_]] | None" = None,
     progress: Callable[[JobProgress], None] | None = None,
     check: Callable[[], None] | None = None,
 ) -> JobReport:
@@ -107,6 +104,7 @@ def run_extraction(
     Args:
         client: connected to workers that see the store and the videos; may be None when nothing is to be done.
         task: which store, videos, views and backbones.
+        wanted: what ``blocks_to_do`` gave for each target, where that is known already.
         progress: called whenever something is done, from any thread, one call at a time.
         check: called before each block's result is taken; raises what must end the job.
 
@@ -116,7 +114,8 @@ def run_extraction(
     """
     started = perf_counter()
     store = FeatureStore.open(task.store_url)
-    wanted = [blocks_to_do(store, target, retry=task.retry) for target in task.targets]
+    if wanted is None:
+        wanted = [blocks_to_do(store, target, retry=task.retry) for target in task.targets]
     works = _works(wanted)
     state = _JobState(store, progress)
     lost: list[int] = []
@@ -169,16 +168,17 @@ def _run(
 ) -> list[BlockWork]:
     """Run blocks; give back those whose workers died too often for Dask's taste, which is nobody's fault yet."""
     killed: list[BlockWork] = []
-    for work, outcome in bounded_map(client, partial(extract_block, task), works):
-        if check is not None:
-            check()
-        try:
-            state.finished(outcome.result())
-        except KilledWorker:
-            killed.append(work)
-            state.killed(work)
-        except OSError as error:
-            raise StoreError(f"a worker cannot go on: {error}; mend that: {AGAIN}") from error
+    with closing(bounded_map(client, partial(extract_block, task), works)) as outcomes:
+        for work, outcome in outcomes:
+            if check is not None:
+                check()
+            try:
+                state.finished(outcome.result())
+            except KilledWorker:
+                killed.append(work)
+                state.killed(work)
+            except OSError as error:
+                raise StoreError(f"a worker cannot go on: {error}; mend that: {AGAIN}") from error
     return killed
 
 

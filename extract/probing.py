@@ -1,6 +1,7 @@
 """Looking at every video of a data set, in parallel, before anything is planned."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 
 from distributed import Client, KilledWorker
@@ -43,17 +44,24 @@ def probe_videos(
     chunks = ((start, tuple(paths[start : start + PROBES_PER_TASK])) for start in starts)
     probes: list[VideoProbe | None] = [None] * len(paths)
     seen = 0
-    for (start, chunk), outcome in bounded_map(client, partial(_probe_chunk, root, limits), chunks):
-        try:
-            found = outcome.result()
-        except KilledWorker:
-            raise ConnectionError(
-                f"workers die again and again while they look at {chunk[0]!r} and its neighbours"
-            ) from None
-        probes[start : start + len(chunk)] = found
-        seen += len(chunk)
-        if progress is not None:
-            progress(seen)
+    killed: list[Chunk] = []
+    for first_time in (True, False):
+        todo = chunks if first_time else iter(killed)
+        with closing(bounded_map(client, partial(_probe_chunk, root, limits), todo)) as outcomes:
+            for (start, chunk), outcome in outcomes:
+                try:
+                    probes[start : start + len(chunk)] = outcome.result()
+                except KilledWorker:  # by whom is not known: decoders, which may crash, are processes of their own
+                    if first_time:
+                        killed.append((start, chunk))
+                        continue
+                    raise ConnectionError(
+                        f"workers die again and again while they look at {chunk[0]!r} and its neighbours; "
+                        "run the same command again"
+                    ) from None
+                seen += len(chunk)
+                if progress is not None:
+                    progress(seen)
     return tuple(probe for probe in probes if probe is not None)
 
 

@@ -12,7 +12,6 @@ from scale_video.pipelines.cli_options import VIDEOMAE_BASE, comma_separated, op
 if TYPE_CHECKING:
     from scale_video.pipelines.requests import ExtractionRequest
 
-GIBIBYTE = 1 << 30
 
 _PLANNING = options(
     cli_options.dataset,
@@ -49,22 +48,8 @@ _PLANNING = options(
         type=click.IntRange(min=1),
         help="Decoding processes of each worker.  [default: cores / workers]",
     ),
-    click.option(
-        "--video-timeout",
-        type=click.FloatRange(min=0, min_open=True, max=1_000_000),
-        default=600,
-        show_default=True,
-        metavar="SECONDS",
-        help="A video that takes longer is given up, as `timeout`.",
-    ),
-    click.option(
-        "--memory-limit",
-        type=click.FloatRange(min=0, min_open=True),
-        default=4,
-        show_default=True,
-        metavar="GIB",
-        help="What a decoding process may allocate; a video that wants more is given up, as `crashed`.",
-    ),
+    cli_options.video_timeout,
+    cli_options.memory_limit,
     cli_options.device,
     click.option(
         "--precision",
@@ -150,7 +135,7 @@ def _request(given: dict[str, Any]) -> "ExtractionRequest":
         estimate=not given["no_estimate"],
         retry=given.get("retry", ()),
         video_timeout=given["video_timeout"],
-        memory_limit_bytes=round(given["memory_limit"] * GIBIBYTE),
+        memory_limit_bytes=cli_options.gibibytes(given["memory_limit"]),
         num_decoders=given["decoders"],
         device=given["device"],
         precision=given["precision"],

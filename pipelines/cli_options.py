@@ -43,6 +43,27 @@ device = click.option(
     show_default=True,
     help="Where the backbones run; auto: a GPU if there is one.",
 )
+video_timeout = click.option(
+    "--video-timeout",
+    type=click.FloatRange(min=0, min_open=True, max=1_000_000),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="A video that takes longer is given up, as `timeout`.",
+)
+memory_limit = click.option(
+    "--memory-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=4,
+    show_default=True,
+    metavar="GIB",
+    help="What a decoding process may allocate; a video that wants more is given up, as `crashed`.",
+)
+
+
+def gibibytes(number: float) -> int:
+    """So many GiB in bytes."""
+    return round(number * 2**30)
 
 
 def is_demo(dataset: str) -> bool:

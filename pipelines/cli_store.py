@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scale_video.pipelines import cli_options
 from scale_video.pipelines.cli_options import comma_separated
+
+if TYPE_CHECKING:
+    from scale_video.extract.clip_decoders import DecodeLimits
 
 
 @click.command()
@@ -54,6 +57,8 @@ def info(store: str, as_json: bool) -> None:
     help="Cosine distance beyond which a feature is another.",
 )
 @cli_options.device
+@cli_options.video_timeout
+@cli_options.memory_limit
 @cli_options.json_output
 def verify(store: str, as_json: bool, num_clips: int | None, **given: Any) -> None:
     """Check every digest of a store.
@@ -69,7 +74,8 @@ def verify(store: str, as_json: bool, num_clips: int | None, **given: Any) -> No
     if num_clips is not None:
         from scale_video.pipelines.recompute import Recomputation, RecomputeRequest
 
-        recomputation = Recomputation(RecomputeRequest(store=store, num_clips=num_clips, **given))
+        limits = _limits(given)
+        recomputation = Recomputation(RecomputeRequest(store=store, num_clips=num_clips, limits=limits, **given))
     report, drift = run_verify(store), None
     if recomputation is not None and report.damaged:
         note("nothing was recomputed: the store is damaged")
@@ -133,6 +139,8 @@ def failures(store: str, statuses: tuple[str, ...], as_json: bool, csv_file: Any
     metavar="FILE.png|FILE.mp4",
     help="Where the frames go.  [default: VIDEO-VIEW-CLIP.png, here]",
 )
+@cli_options.video_timeout
+@cli_options.memory_limit
 @cli_options.json_output
 def show(store: str, as_json: bool, **given: Any) -> None:
     """Show the exact crop behind a row of STORE.
@@ -155,6 +163,15 @@ def show(store: str, as_json: bool, **given: Any) -> None:
             num_frames=given["num_frames"],
             frame_size=given["size"],
             output=given["output"],
+            limits=_limits(given),
         )
     )
     print_json(result) if as_json else show_store.shown_clip(result)
+
+
+def _limits(given: dict[str, Any]) -> "DecodeLimits":
+    """Take the options of decoding out of what is given."""
+    from scale_video.extract.clip_decoders import DecodeLimits
+
+    memory_bytes = cli_options.gibibytes(given.pop("memory_limit"))
+    return DecodeLimits(timeout_seconds=given.pop("video_timeout"), memory_bytes=memory_bytes)

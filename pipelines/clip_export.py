@@ -5,7 +5,7 @@ sees is what the network saw.
 """
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -49,6 +49,7 @@ class ClipQuery:
     """Likewise."""
     output: Path | None = None
     """A ``.png`` or ``.mp4``; a png in the current folder, named after the clip, when None."""
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ def _decode(store: FeatureStore, query: ClipQuery, row: int, request: ClipReques
     root = resolve_data_root(store, query.data_root)
     name = str(store.column("path", slice(row, row + 1))[0])
     order = VideoOrder(video_path(str(root), name), store.probes(slice(row, row + 1))[0].duration_seconds, (request,))
-    with closing(ClipDecoders(DecodeLimits())) as decoders:
+    with closing(ClipDecoders(query.limits)) as decoders:
         clips = next(decoders.decode([order])).clips[0]
         if not clips.valid[0]:
             raise ValueError(f"{str(order.path)!r} cannot be shown: {clips.status.name.lower()}, {clips.error}")

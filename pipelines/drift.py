@@ -32,6 +32,8 @@ class TargetDrift:
     """Clips whose file is not there."""
     num_undecodable: int
     """Clips with a feature that cannot be decoded any more."""
+    first_error: str
+    """Path and reason of the first of these; empty when there is none."""
     worst: tuple[ClipDrift, ...]
     """Farthest first; only those beyond the tolerance, or the farthest one."""
 
@@ -52,7 +54,8 @@ class DriftReport:
                 lines.append(f"{drift.features}: a feature is {drift.largest:.1e} from what its clip gives")
             if drift.num_undecodable:
                 lines.append(
-                    f"{drift.features}: {drift.num_undecodable} clips with a feature cannot be decoded any more"
+                    f"{drift.features}: {drift.num_undecodable} clips with a feature cannot be decoded any more, "
+                    f"the first of {drift.first_error}"
                 )
             if not drift.num_clips:
                 lines.append(f"{drift.features}: no clip could be compared")

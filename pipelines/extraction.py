@@ -29,6 +29,7 @@ from scale_video.pipelines.planning import (
     views_of,
     without_earlier,
 )
+from scale_video.pipelines.preset import load_preset
 from scale_video.pipelines.provenance import git_revision, versions
 from scale_video.pipelines.requests import ExtractionRequest
 from scale_video.store.errors import StoreError
@@ -193,7 +194,9 @@ def _client(request: ExtractionRequest, *, device: str) -> "Iterator[tuple[Clien
 
 def _backbones(request: ExtractionRequest, store: FeatureStore | None) -> list[BackboneRequest]:
     """The backbones asked for, and where they are to run."""
-    backbones = [_placed(parse_backbone(text), request, store) for text in request.backbones]
+    normalisation = load_preset(request.preset, dataset=request.dataset, overrides=request.overrides).normalisation
+    parsed = [replace(parse_backbone(text), normalisation=normalisation) for text in request.backbones]
+    backbones = [_placed(backbone, request, store) for backbone in parsed]
     if len({backbone.name for backbone in backbones}) < len(backbones):
         raise ValueError(f"two of the backbones {', '.join(request.backbones)} have one name; give one another @NAME")
     return backbones
@@ -276,4 +279,4 @@ def _extract(client: Client, task: ExtractionTask, store: FeatureStore, *, check
             rate = progress.num_clips / (perf_counter() - started)
             ticker.update(progress.num_videos, f"{rate:.0f} clips/s, {progress.num_failures} failures")
 
-        return run_extraction(client, task, progress=show, check=check)
+        return run_extraction(client, task, wanted=wanted, progress=show, check=check)

@@ -8,7 +8,7 @@ import numpy as np
 
 from scale_video.store.read import FeatureStore
 from scale_video.store.union import store_urls
-from scale_video.store.video_probe import FAILURES, VideoStatus
+from scale_video.store.video_probe import FAILURES, VideoStatus, failures_named
 
 PLAN: Final = "plan"
 """In the place of a view and backbone: the video could not be read when the store was planned, and has no clips."""
@@ -60,14 +60,10 @@ def list_failures(url: str, *, statuses: Sequence[str] = ()) -> FailureListing:
         StoreError: a store cannot be read.
         ValueError: a name is no status of a failure.
     """
-    by_name = {status.name.lower(): status for status in sorted(FAILURES)}
-    unknown = [name for name in statuses if name not in by_name]
-    if unknown:
-        raise ValueError(f"--status takes statuses of failures ({', '.join(by_name)}), got {unknown[0]!r}")
     return FailureListing(
         store=url,
         opened=tuple(FeatureStore.open(part) for part in store_urls(url)),
-        statuses=frozenset(by_name[name] for name in statuses or by_name),
+        statuses=failures_named(statuses, option="--status") or FAILURES,
     )
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from scale_video.aggregate.pretrain_config import PretrainConfig
+from scale_video.extract.backbones.request import NORMALISATIONS
 from scale_video.extract.views import GridView, RandomView, View, view_from_parameters, view_parameters
 
 PretrainVideos = Literal["train", "all"]
 _FOLDER = Path(__file__).parent / "presets"
 _DEFAULT_VIEWS: Mapping[str, View] = {"random": RandomView(), "grid": GridView()}
-_KEYS = ("pretrain_videos", "train_view", "test_view", "views", "pretrain", "datasets")
+_KEYS = ("pretrain_videos", "normalisation", "train_view", "test_view", "views", "pretrain", "datasets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Preset:
     """View of the training videos, for pre-training and for the probes."""
     test_view: str
     """View of the test videos."""
+    normalisation: str = "own"
+    """Of colours, see ``BackboneRequest``."""
 
 
 def preset_names() -> tuple[str, ...]:
@@ -73,9 +76,12 @@ def load_preset(name: str, *, dataset: str, overrides: Sequence[str] = ()) -> Pr
         pretrain_videos=values.get("pretrain_videos", "train"),
         train_view=values.get("train_view", "random"),
         test_view=values.get("test_view", "grid"),
+        normalisation=values.get("normalisation", "own"),
     )
     if preset.pretrain_videos not in get_args(PretrainVideos):
         raise ValueError(f"pretrain_videos must be 'train' or 'all', got {preset.pretrain_videos!r}")
+    if preset.normalisation not in NORMALISATIONS:
+        raise ValueError(f"normalisation must be {' or '.join(NORMALISATIONS)}, got {preset.normalisation!r}")
     for view in (preset.train_view, preset.test_view):
         if not isinstance(view, str) or view not in views:
             raise ValueError(f"preset {name!r} uses the view {view!r} but defines only: {', '.join(views) or 'none'}")

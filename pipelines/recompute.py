@@ -8,7 +8,7 @@ probability (1 - s)^N at most.
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +51,7 @@ class RecomputeRequest:
     backbones: tuple[str, ...] = ()
     """``family:source@name``: where weights are that the store's own ``source`` does not lead to."""
     device: str = "auto"
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Recomputation:
         """
         request, num_done = self._request, 0
         total = len(self._targets) * request.num_clips
-        with closing(ClipDecoders(DecodeLimits())) as decoders, ticking("recomputing clips", total) as ticker:
+        with closing(ClipDecoders(request.limits)) as decoders, ticking("recomputing clips", total) as ticker:
             for number, target in enumerate(self._targets):
                 generator = np.random.default_rng([request.seed, number])
                 for sample in _draw(target.store, target.view, target.name, request.num_clips, generator=generator):
@@ -120,6 +121,7 @@ class _Target:
         self._coordinates = store.plan_arrays(view)["coordinates"]
         self._found: list[ClipDrift] = []
         self._num_missing = self._num_undecodable = 0
+        self._first_error = ""
 
     @property
     def features(self) -> str:
@@ -157,7 +159,9 @@ class _Target:
         if decoded.status == VideoStatus.MISSING:
             self._num_missing += len(sample.clips)
             return
-        self._num_undecodable += int((~decoded.valid).sum())
+        if not decoded.valid.all():
+            self._num_undecodable += int((~decoded.valid).sum())
+            self._first_error = self._first_error or f"{name}: {decoded.status.name.lower()}, {decoded.error}"
         if not decoded.valid.any():
             return
         clips = torch.from_numpy(decoded.frames[decoded.valid]).to(self.backbone.device)
@@ -181,6 +185,7 @@ class _Target:
             largest=max(distances, default=float("nan")),
             num_missing=self._num_missing,
             num_undecodable=self._num_undecodable,
+            first_error=self._first_error,
             worst=tuple(d for i, d in enumerate(farthest[:NUM_WORST]) if i == 0 or d.distance > tolerance),
         )
 
@@ -215,12 +220,13 @@ def _load(target: _Target, request: RecomputeRequest) -> Backbone:
     """The backbone that some features say they are of, or the one that the user says they are."""
     given = {backbone.name: backbone for backbone in map(parse_backbone, request.backbones)}
     source = str(target.attributes["source"])
-    recorded = parse_backbone(f"{source}@{target.name}" if ":" in source else source)
+    backbone = given.get(target.name) or replace(parse_backbone(source), name=target.name)
+    normalisation = target.attributes["preprocessing"].get("normalisation", "own")
     device, _ = choose(request.device, "auto")
     # Half precision is slow on a CPU, and float32 is what it approximates.
     precision = str(target.attributes.get("precision", "float32")) if device == "cuda" else "float32"
     try:
-        return load_backbone(replace(given.get(target.name, recorded), device=device, precision=precision))
+        return load_backbone(replace(backbone, device=device, precision=precision, normalisation=normalisation))
     except ValueError as error:
         raise ValueError(
             f"{error}; say where the weights of {target.name!r} are by --backbone FAMILY:SOURCE@{target.name}"

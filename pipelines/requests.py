@@ -7,7 +7,7 @@ from pathlib import Path
 from scale_video.extract.clip_decoders import DEFAULT_MEMORY_BYTES, DEFAULT_TIMEOUT_SECONDS, DecodeLimits
 from scale_video.extract.cluster import num_cores
 from scale_video.store.union import store_urls
-from scale_video.store.video_probe import FAILURES, VideoStatus
+from scale_video.store.video_probe import VideoStatus, failures_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,4 @@ class ExtractionRequest:
         Raises:
             ValueError: one is no status of a failure.
         """
-        by_name = {status.name.lower(): status for status in sorted(FAILURES)}
-        unknown = [name for name in self.retry if name not in by_name]
-        if unknown:
-            raise ValueError(f"--retry takes statuses of failures ({', '.join(by_name)}), got {unknown[0]!r}")
-        return frozenset(by_name[name] for name in self.retry)
+        return failures_named(self.retry, option="--retry")

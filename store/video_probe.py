@@ -1,6 +1,7 @@
 """What a look at a video file tells before it is decoded."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -45,6 +46,23 @@ FAILURES = frozenset(
         VideoStatus.CRASHED,
     }
 )
+
+
+def failures_named(names: Sequence[str], *, option: str) -> frozenset[VideoStatus]:
+    """The statuses of failures that a user names.
+
+    Args:
+        names: such as ``corrupt``.
+        option: where they were named, for the message.
+
+    Raises:
+        ValueError: one is no status of a failure.
+    """
+    by_name = {status.name.lower(): status for status in sorted(FAILURES)}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise ValueError(f"{option} takes statuses of failures ({', '.join(by_name)}), got {unknown[0]!r}")
+    return frozenset(by_name[name] for name in names)
 
 
 @dataclass(frozen=True, slots=True)

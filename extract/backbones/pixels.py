@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-NORMALISATIONS: Final = ("own", "paper")
+from scale_video.extract.backbones.request import NORMALISATIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
 """A backbone as a user asks for it."""
 
 from dataclasses import dataclass
+from typing import Final
+
+NORMALISATIONS: Final = ("own", "paper")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import pytest
 
 from scale_video.extract.guarded_map import GuardedMap
 from scale_video.extract.guarded_process import (
+    CallInterruptedError,
     CallTimedOutError,
     GuardedProcess,
     OutOfMemoryError,
@@ -167,12 +168,33 @@ def test_a_process_that_is_killed_while_it_starts_is_started_again(monkeypatch: 
         num_launched += 1
         connection = launch(self)
         if num_launched == 1:
-            self.interrupt()
+            assert self._process is not None
+            self._process.kill()
         return connection
 
     monkeypatch.setattr(GuardedProcess, "_launch", launch_and_kill_the_first)
     assert process.call(os.getpid, timeout_seconds=60) != os.getpid()
     assert num_launched == 2
+    process.close()
+
+
+def test_a_process_that_is_interrupted_while_it_starts_takes_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = GuardedProcess(memory_bytes=None)
+    launch = GuardedProcess._launch
+
+    def launch_and_interrupt(self: GuardedProcess) -> object:
+        connection = launch(self)
+        self.interrupt()
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GuardedProcess, "_launch", launch_and_interrupt)
+        with pytest.raises(CallInterruptedError):
+            process.call(time.sleep, 3600, timeout_seconds=3600)
+    with pytest.raises(CallInterruptedError):
+        process.call(os.getpid, timeout_seconds=60)
+    process.resume()
+    assert process.call(os.getpid, timeout_seconds=60) != os.getpid()
     process.close()
 
 
