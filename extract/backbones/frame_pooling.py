@@ -76,7 +76,10 @@ class PooledFrames(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """From (B, 3, T, H, W) to (B, parts * D)."""
-        num_clips = len(pixels)
+        num_clips, num_frames = len(pixels), pixels.shape[2]
         frames = pixels.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
-        vectors: Tensor = self.image(frames)  # (B * T, D)
-        return self.pooling.pool(vectors.reshape(num_clips, -1, vectors.shape[1]))
+        # A CPU does the frames of one clip after those of another: 1.6 times faster than eight clips at once through
+        # ``lite``, whose maps then stay in its caches.
+        at_once = num_frames if pixels.device.type == "cpu" else len(frames)
+        vectors = torch.cat([self.image(some) for some in frames.split(at_once)])  # (B * T, D)
+        return self.pooling.pool(vectors.reshape(num_clips, num_frames, -1))

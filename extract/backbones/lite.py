@@ -35,8 +35,13 @@ def load(request: BackboneRequest, placement: Placement) -> FrozenNetwork:
     Raises:
         ValueError: the package is not installed, or its file is damaged.
     """
-    network = EfficientNetLite0()
+    network = EfficientNetLite0().eval()
     read_weights(network, weights_path())
+    # Of the tensors as they are published.
+    digest = weights_digest(
+        {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    )
+    network.fold_norms()
     pooling = POOLINGS[request.family.removeprefix("lite")]
     normalisation = NORMALISATION.or_the_papers(request.normalisation)
     spec = BackboneSpec(
@@ -47,9 +52,7 @@ def load(request: BackboneRequest, placement: Placement) -> FrozenNetwork:
         feature_dim=pooling.dim(FEATURE_DIM),
         layer=f"mean of the last map; {pooling.description}",
         preprocessing=normalisation.describe(),
-        weights_digest=weights_digest(
-            {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
-        ),
+        weights_digest=digest,
         licence="Apache-2.0",
         precision=placement.precision,
         library_versions={
