@@ -20,7 +20,7 @@ from scale_video.extract.backbones.checkpoint_file import load_strictly, read_ch
 
 MODEL_ZOO: Final = "https://github.com/MCG-NJU/VideoMAE/blob/main/MODEL_ZOO.md"
 LICENCE: Final = "CC-BY-NC-4.0"
-"""Of that repository and what it publishes."""
+"""Of that repository and what it publishes; files of VideoMAE V2, whose licence is freer, cannot be told apart."""
 
 _HOLDERS: Final = ("model", "module")
 _PATCHES: Final = "patch_embed.proj.weight"

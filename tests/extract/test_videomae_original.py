@@ -143,6 +143,8 @@ def in_the_authors_names(model: torch.nn.Module, prefix: str) -> dict[str, Tenso
         "encoder.layer.": "blocks.",
         "attention.attention.query.bias": "attn.q_bias",
         "attention.attention.value.bias": "attn.v_bias",
+        "attention.attention.q_bias": "attn.q_bias",  # transformers 4
+        "attention.attention.v_bias": "attn.v_bias",
         "attention.output.dense": "attn.proj",
         "intermediate.dense": "mlp.fc1",
         "output.dense": "mlp.fc2",
@@ -258,7 +260,10 @@ def with_tensor(key: str, *shape: int) -> Callable[[dict[str, Tensor]], dict[str
             without("encoder.blocks.1.mlp.fc2.bias"),
             "'file.pth' lack 1 of 49 tensors, the first: videomae.*layer.1.output",
         ),
-        (without("encoder.blocks.0.attn.v_bias"), "lack 1 of 49 tensors, .*layer.0.attention.attention.value.bias"),
+        (
+            without("encoder.blocks.0.attn.v_bias"),
+            "lack 1 of 49 tensors, .*layer.0.attention.attention.(value.|v_)bias",
+        ),
         (without("encoder.norm.weight"), "lack 1 of 49 tensors, the first: videomae.layernorm.weight"),
         (
             with_tensor("encoder.blocks.2.norm2.bias", 64),
