@@ -70,6 +70,7 @@ def main(debug: bool) -> None:
 for command in (
     cli_extract.plan,
     cli_extract.extract,
+    cli_extract.backbones,
     cli_store.info,
     cli_store.verify,
     cli_store.failures,

@@ -81,6 +81,24 @@ def plan(as_json: bool, **given: Any) -> None:
 
 
 @click.command()
+@cli_options.json_output
+def backbones(as_json: bool) -> None:
+    """List the backbones that can be named.
+
+    What each gives and takes, under which licence, where its weights come from, and whether they are on this machine.
+    """
+    from scale_video.extract.backbones.catalogue import is_here, known_backbones
+    from scale_video.pipelines.console import as_values, print_json
+    from scale_video.pipelines.show_backbones import backbones_table
+
+    listed = [(backbone, is_here(backbone)) for backbone in known_backbones()]
+    if as_json:
+        print_json([{**as_values(backbone), "here": here} for backbone, here in listed])
+    else:
+        backbones_table(listed)
+
+
+@click.command()
 @_PLANNING
 @click.option(
     "--retry",

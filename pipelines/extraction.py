@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 from distributed import Client
 
+from scale_video.extract.backbones.on_workers import known_on_workers
 from scale_video.extract.backbones.placement import Placement, choose
 from scale_video.extract.backbones.registry import load_backbone, parse_backbone
 from scale_video.extract.backbones.request import BackboneRequest
@@ -189,7 +190,8 @@ def _client(request: ExtractionRequest, *, device: str) -> "Iterator[tuple[Clien
         limits = request.limits(num_threads=num_threads)
         if request.scheduler is not None and request.num_decoders is None:
             limits = replace(limits, num_processes=1)
-        yield client, limits
+        with known_on_workers(client):
+            yield client, limits
 
 
 def _backbones(request: ExtractionRequest, store: FeatureStore | None) -> list[BackboneRequest]:

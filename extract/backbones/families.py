@@ -1,15 +1,20 @@
 """The families of backbones, by the word before the colon; nothing heavy is imported until one is loaded."""
 
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Literal, cast
 
 from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.backbones.request import BackboneRequest
+from scale_video.store.names import check_name
+from scale_video.store.schema import RESERVED_IN_VIEW
+
+logger = logging.getLogger(__name__)
 
 Loader = Callable[[BackboneRequest, Placement], Backbone]
 Weights = Literal["shipped", "file", "hub"]
@@ -29,6 +34,8 @@ class Family:
     load: Loader
     example: str = ""
     """A source, for messages."""
+    package: str = ""
+    """Which other package brings it; empty for ours."""
 
 
 def _in_module(name: str) -> Loader:
@@ -59,22 +66,58 @@ _OURS: Final = (
 )
 
 
-@cache
+_REGISTERED: Final[dict[str, Loader]] = {}
+
+
+def register_backbone(name: str, load: Loader) -> None:
+    """Make a family of a script's own known: ``BACKBONE=name`` then loads it, also on the workers of its job.
+
+    Args:
+        name: of the family, ``[a-z0-9._-]+``.
+        load: what loads it; called once in each worker process, so that it should do the slow part (reading weights).
+
+    Raises:
+        ValueError: a name that no group of a store can have, or that another family has.
+    """
+    check_name(name, what="backbone family", reserved=RESERVED_IN_VIEW)
+    if name in _installed():
+        raise ValueError(f"there is a backbone family {name!r} already; choose another name")
+    _REGISTERED[name] = load
+
+
+def registered() -> Mapping[str, Loader]:
+    """What was registered in this process."""
+    return dict(_REGISTERED)
+
+
 def families() -> Mapping[str, Family]:
-    """All families by name: ours, then those of installed packages, which cannot replace ours."""
+    """All families by name: ours, those of installed packages, and those that a script registered."""
+    scripts = {name: Family(name, "file", load, package="this script") for name, load in _REGISTERED.items()}
+    return {**_installed(), **scripts}
+
+
+@cache
+def _installed() -> Mapping[str, Family]:
+    """Ours, then those of other packages, which cannot replace ours."""
     found = {family.name: family for family in _OURS}
     for entry in entry_points(group=ENTRY_POINTS):
-        found.setdefault(entry.name, Family(entry.name, "file", _of_entry_point(entry.name)))
+        package = entry.dist.name if entry.dist else entry.module
+        family = Family(entry.name, "file", _of_entry_point(entry), package=package)
+        if found.setdefault(entry.name, family) is not family:
+            logger.warning(
+                "package %s brings a backbone family %r, of which there is one already: it is not used",
+                package,
+                entry.name,
+            )
     return found
 
 
-def _of_entry_point(name: str) -> Loader:
+def _of_entry_point(entry: EntryPoint) -> Loader:
     def load(request: BackboneRequest, placement: Placement) -> Backbone:
-        entry = next(iter(entry_points(group=ENTRY_POINTS, name=name)))
         try:
             loader: Loader = entry.load()
         except Exception as error:
-            raise ValueError(f"backbone family {name!r} ({entry.value}) cannot be imported: {error}") from error
+            raise ValueError(f"backbone family {entry.name!r} ({entry.value}) cannot be imported: {error}") from error
         return loader(request, placement)
 
     return load
