@@ -42,7 +42,8 @@ def load(request: BackboneRequest, placement: Placement) -> "RhoByol":
     path = find_weights(request.source, file_name=FILE_NAME, download=DOWNLOAD)
     tensors = state_dict_of(read_checkpoint(path), holders=("model_state",), source=path.name)
     tensors, others = take_prefix(tensors, prefix=_PREFIX, source=path.name)
-    network = SlowResNet.fitting(tensors)
+    with torch.device("meta"):
+        network = SlowResNet.fitting(tensors)
     load_strictly(network, tensors, source=path.name, unused=others)
     return RhoByol(
         network,

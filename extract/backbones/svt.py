@@ -77,8 +77,9 @@ def load(request: BackboneRequest, placement: Placement) -> "Svt":
     path = find_weights(request.source, file_name=FILE_NAME, download=DOWNLOAD)
     tensors = state_dict_of(read_checkpoint(path), holders=_HOLDERS, source=path.name)
     tensors, others = take_prefix(tensors, prefix=_PREFIX, source=path.name)
-    network = DividedTimeSformer.fitting(tensors, norm_eps=variant.norm_eps, resizing=variant.resizing)
-    network = network or DividedTimeSformer()  # only to say what is missing
+    with torch.device("meta"):
+        network = DividedTimeSformer.fitting(tensors, norm_eps=variant.norm_eps, resizing=variant.resizing)
+        network = network or DividedTimeSformer()  # only to say what is missing
     load_strictly(network, tensors, source=path.name, unused=others)
     return Svt(
         network,
