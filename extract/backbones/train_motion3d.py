@@ -111,13 +111,13 @@ def train_motion3d(parameters: TrainingParameters) -> tuple[Motion3dNetwork, flo
             schedule.step()
             num_right += int((logits.argmax(dim=1) == labels[rows]).sum())
         accuracy = num_right / (steps_per_epoch * parameters.batch_size)
-        _report(f"epoch {epoch + 1} of {parameters.num_epochs}: accuracy {accuracy:.3f}")
-    _measure_statistics(network.eval(), clips[:, -1])
+        report(f"epoch {epoch + 1} of {parameters.num_epochs}: accuracy {accuracy:.3f}")
+    measure_statistics(network.eval(), clips[:, -1])
     return network, accuracy
 
 
 @torch.inference_mode()
-def _measure_statistics(network: Motion3dNetwork, clips: Tensor) -> None:
+def measure_statistics(network: Motion3dNetwork, clips: Tensor) -> None:
     """Set the mean and the standard deviation that standardise the network's output, from grey clips (N, T, H, W)."""
     features = torch.cat([network(standardise_clips(batch.float())) for batch in torch.split(clips, 1024)])
     network.feature_mean.copy_(features.mean(dim=0))
@@ -139,7 +139,7 @@ def _render_training_set(parameters: TrainingParameters) -> tuple[Tensor, Tensor
         labels[done : done + len(clips)] = reel_labels
         done += len(clips)
         if done % 2000 == 0:
-            _report(f"{done} of {parameters.num_shots} shots")
+            report(f"{done} of {parameters.num_shots} shots")
     return grey, labels
 
 
@@ -207,7 +207,7 @@ def _decode_reel(reel: NDArray[np.uint8], coordinates: NDArray[np.float32]) -> T
     return torch.from_numpy(decoded.frames)
 
 
-def _report(line: str) -> None:
+def report(line: str) -> None:
     """Show progress."""
     print(line, file=sys.stderr, flush=True)
 
@@ -228,7 +228,7 @@ def main() -> None:
     parameters = TrainingParameters(num_shots=options.num_shots, num_epochs=options.num_epochs, seed=options.seed)
     network, accuracy = train_motion3d(parameters)
     save_file(network.state_dict(), options.output)
-    _report(f"{options.output}: accuracy {accuracy:.3f} in the last epoch, {time.monotonic() - started:.0f} s")
+    report(f"{options.output}: accuracy {accuracy:.3f} in the last epoch, {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":
