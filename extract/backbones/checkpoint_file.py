@@ -131,8 +131,8 @@ def load_strictly(
     """Load a network's tensors, every one of them; what is left over is named in the log.
 
     Args:
-        network: whose ``state_dict`` says what is needed; one built on the ``meta`` device takes the tensors themselves,
-            which saves the time to initialise it.
+        network: whose ``state_dict`` says what is needed; one on the ``meta`` device was never initialised, which
+            takes seconds.
         tensors: under the network's names.
         source: the file's name, for messages.
         unused: the file's own names of what was left out before.
@@ -152,10 +152,9 @@ def load_strictly(
                 f"{name} of the weights {source!r} has the shape {tuple(tensors[name].shape)}, expected "
                 f"{tuple(tensor.shape)}; choose the file that belongs to this backbone"
             )
-    network.load_state_dict(
-        {name: tensors[name].to(needed[name].dtype) for name in needed},
-        assign=any(tensor.is_meta for tensor in needed.values()),
-    )
+    # Copies, since the last bit of a product depends on how its operands lie in memory, and files differ in that.
+    copies = {name: tensors[name].to(needed[name].dtype, copy=True) for name in needed}
+    network.load_state_dict(copies, assign=any(tensor.is_meta for tensor in needed.values()))
     left_over = [*unused, *sorted(tensors.keys() - needed.keys())]
     if left_over:
         groups = Counter(_group(name) for name in left_over)

@@ -78,8 +78,9 @@ def load(request: BackboneRequest, placement: Placement) -> "Svt":
     tensors = state_dict_of(read_checkpoint(path), holders=_HOLDERS, source=path.name)
     tensors, others = take_prefix(tensors, prefix=_PREFIX, source=path.name)
     with torch.device("meta"):
-        network = DividedTimeSformer.fitting(tensors, norm_eps=variant.norm_eps, resizing=variant.resizing)
-        network = network or DividedTimeSformer()  # only to say what is missing
+        network = DividedTimeSformer.fitting(
+            tensors, norm_eps=variant.norm_eps, resizing=variant.resizing, source=path.name
+        )
     load_strictly(network, tensors, source=path.name, unused=others)
     return Svt(
         network,

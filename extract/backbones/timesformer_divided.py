@@ -62,34 +62,34 @@ class DividedTimeSformer(nn.Module):
 
     @classmethod
     def fitting(
-        cls, tensors: Mapping[str, Tensor], *, norm_eps: float, resizing: Resizing
-    ) -> "DividedTimeSformer | None":
+        cls, tensors: Mapping[str, Tensor], *, norm_eps: float, resizing: Resizing, source: str
+    ) -> "DividedTimeSformer":
         """Build the network of a checkpoint, all of whose sizes follow from names and shapes.
 
         Args:
             tensors: By the names of this module.
             norm_eps: Which no checkpoint holds.
             resizing: Likewise.
+            source: The file's name, for messages.
 
-        Returns:
-            The network, or None where the tensors that tell its sizes are not there or tell none that there can be.
+        Raises:
+            ValueError: A tensor that tells a size is missing, or tells one that there cannot be.
         """
-        try:
-            width, _, patch_size, _ = tensors["patch_embed.proj.weight"].shape
-            _, num_tokens, _ = tensors["pos_embed"].shape
-            _, num_times, _ = tensors["time_embed"].shape
-            mlp_width, _ = tensors["blocks.0.mlp.fc1.weight"].shape
-        except (KeyError, ValueError):
-            return None
-        if width % _num_heads(width) or isqrt(num_tokens - 1) ** 2 != num_tokens - 1:
-            return None
+        patches = _shape(tensors, "patch_embed.proj.weight", num_dims=4, source=source)
+        num_places = _shape(tensors, "pos_embed", num_dims=3, source=source)[1] - 1
+        width = patches[0]
+        if isqrt(num_places) ** 2 != num_places or width % _num_heads(width):
+            raise ValueError(
+                f"the weights {source!r} are for {num_places} places a frame and tokens of {width}, expected a square "
+                f"number and a multiple of {_HEAD_DIM}; choose the file that belongs to this backbone"
+            )
         return cls(
             width=width,
             depth=len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}),
-            mlp_width=mlp_width,
-            patch_size=patch_size,
-            num_places=num_tokens - 1,
-            num_times=num_times,
+            mlp_width=_shape(tensors, "blocks.0.mlp.fc1.weight", num_dims=2, source=source)[0],
+            patch_size=patches[3],
+            num_places=num_places,
+            num_times=_shape(tensors, "time_embed", num_dims=3, source=source)[1],
             norm_eps=norm_eps,
             resizing=resizing,
         )
@@ -185,3 +185,14 @@ class _Attention(nn.Module):
 def _num_heads(width: int) -> int:
     """Heads of 64; one where tokens are shorter."""
     return max(1, width // _HEAD_DIM)
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str, *, num_dims: int, source: str) -> torch.Size:
+    """The shape of a tensor that is there, with so many dimensions."""
+    shape = tensors[name].shape if name in tensors else None
+    if shape is None or len(shape) != num_dims:
+        raise ValueError(
+            f"the weights {source!r} have {'no' if shape is None else f'the shape {tuple(shape)} of'} {name}, expected "
+            f"{num_dims} dimensions; choose the file that belongs to this backbone"
+        )
+    return shape
