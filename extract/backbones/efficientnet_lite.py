@@ -60,7 +60,7 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """From normalised images, (B, 3, H, W), H and W multiples of 32, to (B, 1280)."""
-        maps = images.contiguous(memory_format=torch.channels_last)
+        maps = images.contiguous(memory_format=torch.channels_last)  # depthwise convolutions are faster so
         maps = self.activation(self.bn0(self.conv_stem(maps)))
         for block in self.blocks:
             maps = block(maps)
@@ -68,7 +68,7 @@ class EfficientNetLite0(nn.Module):
         return torch.mean(maps, dim=(2, 3))
 
     def fold_norms(self) -> None:
-        """Make a frozen network 2.7 times faster on a CPU: batch norms go into the convolutions before them.
+        """Make a frozen network 1.3 times faster on a CPU: batch norms go into the convolutions before them.
 
         The features are the same but for rounding (1e-5 of their values).
         """
@@ -77,7 +77,6 @@ class EfficientNetLite0(nn.Module):
                 if isinstance(convolution := getattr(module, name, None), nn.Conv2d):
                     setattr(module, name, fuse_conv_bn_eval(convolution, getattr(module, norm)))
                     setattr(module, norm, nn.Identity())
-        self.to(memory_format=torch.channels_last)
 
 
 class Block(nn.Module):

@@ -81,5 +81,5 @@ class PooledFrames(nn.Module):
         # A CPU does the frames of one clip after those of another: 1.6 times faster than eight clips at once through
         # ``lite``, whose maps then stay in its caches.
         at_once = num_frames if pixels.device.type == "cpu" else len(frames)
-        vectors = torch.cat([self.image(some) for some in frames.split(at_once)])  # (B * T, D)
+        vectors = torch.cat([self.image(some) for some in torch.split(frames, at_once)])  # (B * T, D)
         return self.pooling.pool(vectors.reshape(num_clips, num_frames, -1))
