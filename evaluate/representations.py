@@ -127,11 +127,17 @@ class Whitening:
         """
         mean = train.mean(axis=0, dtype=np.float64)
         centred = train - mean
-        variances, axes = np.linalg.eigh(centred.T @ centred / max(1, len(train) - 1))  # ascending
+        num_free = max(1, len(train) - 1)
+        has_few = train.shape[0] < train.shape[1]  # then the products of videos are the smaller matrix
+        products = centred @ centred.T if has_few else centred.T @ centred
+        variances, vectors = np.linalg.eigh(products / num_free)  # ascending
         if not variances[-1] > 0:
             raise ValueError(f"whitening needs training videos that differ; all {len(train)} have the same features")
         kept = np.flatnonzero(variances >= VARIANCE_FLOOR * variances[-1])[::-1]
-        return cls(mean=mean, projection=axes[:, kept] / np.sqrt(variances[kept]))
+        axes = vectors[:, kept]
+        if has_few:
+            axes = centred.T @ axes / np.sqrt(num_free * variances[kept])
+        return cls(mean=mean, projection=axes / np.sqrt(variances[kept]))
 
     def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map vectors of shape (N, D) to whitened ones of shape (N, R), float32.

@@ -149,7 +149,8 @@ def add_backbones(
             del described[key]
         for name, view in views.items():
             size = spec.frame_size or view.nominal_size
-            batch = batch_size(spec.num_frames, size, device=device)
+            clips_per_block = min(store.block_size, store.num_videos) * store.num_clips(name)
+            batch = batch_size(spec.num_frames, size, device=device, clips_per_block=clips_per_block)
             if spec.name in store.backbones(name):
                 recorded = store.backbone_attributes(name, spec.name)
                 batch = recorded.get("batch_size", batch)
@@ -172,16 +173,22 @@ def add_backbones(
             )
 
 
-def batch_size(num_frames: int, frame_size: int, *, device: str) -> int:
+def batch_size(num_frames: int, frame_size: int, *, device: str, clips_per_block: int) -> int:
     """Clips in a forward pass: 8 of 16 × 224 × 224 on a CPU, more of smaller ones, four times as many on a GPU.
 
-    >>> batch_size(16, 224, device="cpu"), batch_size(16, 224, device="cuda"), batch_size(8, 32, device="cpu")
-    (8, 32, 64)
+    A block's last pass is padded, so that the passes of a block are made equally large.
+
+    >>> [batch_size(16, 224, device=device, clips_per_block=1024) for device in ("cpu", "cuda")]
+    [8, 32]
+    >>> [batch_size(8, 32, device="cpu", clips_per_block=number) for number in (1024, 100)]
+    [64, 50]
     """
     pixels, largest = BATCH_PIXELS, MAX_BATCH_SIZE
     if device == "cuda":
         pixels, largest = GPU_BATCHES * pixels, GPU_BATCHES * largest
-    return max(1, min(largest, pixels // (num_frames * frame_size**2)))
+    most = max(1, min(largest, pixels // (num_frames * frame_size**2)))
+    num_passes = -(-clips_per_block // most)
+    return -(-clips_per_block // num_passes)
 
 
 def absolute(path: Path | None) -> str:
