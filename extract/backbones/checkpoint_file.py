@@ -126,7 +126,7 @@ def take_prefix(tensors: Mapping[str, Tensor], *, prefix: str, source: str) -> t
 
 
 def load_strictly(
-    network: nn.Module, tensors: Mapping[str, Tensor], *, source: str, unused: Iterable[str] = ()
+    network: nn.Module, tensors: Mapping[str, Tensor], *, source: str, prefix: str = "", unused: Iterable[str] = ()
 ) -> None:
     """Load a network's tensors, every one of them; what is left over is named in the log.
 
@@ -135,6 +135,7 @@ def load_strictly(
             takes seconds.
         tensors: under the network's names.
         source: the file's name, for messages.
+        prefix: what the file has before these names, for messages.
         unused: the file's own names of what was left out before.
 
     Raises:
@@ -143,19 +144,19 @@ def load_strictly(
     needed = network.state_dict()
     if missing := sorted(needed.keys() - tensors.keys()):
         raise ValueError(
-            f"the weights {source!r} lack {len(missing)} of {len(needed)} tensors, the first: {missing[0]}; "
+            f"the weights {source!r} lack {len(missing)} of {len(needed)} tensors, the first: {prefix}{missing[0]}; "
             "choose the file that belongs to this backbone"
         )
     for name, tensor in needed.items():
         if tensors[name].shape != tensor.shape:
             raise ValueError(
-                f"{name} of the weights {source!r} has the shape {tuple(tensors[name].shape)}, expected "
+                f"{prefix}{name} of the weights {source!r} has the shape {tuple(tensors[name].shape)}, expected "
                 f"{tuple(tensor.shape)}; choose the file that belongs to this backbone"
             )
     # Copies, since the last bit of a product depends on how its operands lie in memory, and files differ in that.
     copies = {name: tensors[name].to(needed[name].dtype, copy=True) for name in needed}
     network.load_state_dict(copies, assign=any(tensor.is_meta for tensor in needed.values()))
-    left_over = [*unused, *sorted(tensors.keys() - needed.keys())]
+    left_over = [*unused, *(f"{prefix}{name}" for name in sorted(tensors.keys() - needed.keys()))]
     if left_over:
         groups = Counter(_group(name) for name in left_over)
         named = ", ".join(f"{group} ({number})" if number > 1 else group for group, number in groups.items())

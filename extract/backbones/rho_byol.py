@@ -44,7 +44,7 @@ def load(request: BackboneRequest, placement: Placement) -> "RhoByol":
     tensors, others = take_prefix(tensors, prefix=_PREFIX, source=path.name)
     with torch.device("meta"):
         network = SlowResNet.fitting(tensors)
-    load_strictly(network, tensors, source=path.name, unused=others)
+    load_strictly(network, tensors, source=path.name, prefix=_PREFIX, unused=others)
     return RhoByol(
         network,
         name=request.name,

@@ -81,7 +81,7 @@ def load(request: BackboneRequest, placement: Placement) -> "Svt":
         network = DividedTimeSformer.fitting(
             tensors, norm_eps=variant.norm_eps, resizing=variant.resizing, source=path.name
         )
-    load_strictly(network, tensors, source=path.name, unused=others)
+    load_strictly(network, tensors, source=path.name, prefix=_PREFIX, unused=others)
     return Svt(
         network,
         variant,

@@ -202,6 +202,8 @@ def test_tensors_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         load_strictly(network, tensors, source="w.pth")
     assert weights_digest(network.state_dict()) == before
+    with pytest.raises(ValueError, match=r"(first: |^)net\.(bias|weight)"):
+        load_strictly(network, tensors, source="w.pth", prefix="net.")
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
