@@ -89,7 +89,11 @@ class TransformersFolder:
                 f"the weights of {self.request.source!r} lack {len(absent)} of the tensors that features depend on, "
                 f"the first: {absent[0]}; get them again"
             )
-        return LoadedModel(model.float().eval().requires_grad_(False), missing)
+        model = model.float().eval().requires_grad_(False)
+        # Out of the mapped file, where their alignment depends on its header and shows in the last bit of a product.
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+        return LoadedModel(model, missing)
 
     def spec(
         self,

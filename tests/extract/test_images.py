@@ -72,9 +72,9 @@ def naflex(model: Any, pixels: Tensor) -> Tensor:
         ]
         vectors.append(
             model.vision_model(
-                pixel_values=torch.stack(rows)[None],
-                pixel_attention_mask=torch.ones(1, len(rows), dtype=torch.long),
-                spatial_shapes=torch.tensor([[image.shape[1] // 32, image.shape[2] // 32]]),
+                torch.stack(rows)[None],
+                torch.ones(1, len(rows), dtype=torch.long),
+                torch.tensor([[image.shape[1] // 32, image.shape[2] // 32]]),
             ).pooler_output
         )
     return torch.cat(vectors)
