@@ -22,4 +22,4 @@ class BackboneRequest:
     """Number format of the forward pass: ``float32``, ``float16`` or ``bfloat16`` (by autocast)."""
     normalisation: str = "own"
     """``own``: the statistics of colour that the weights were trained with; ``paper``: those that SCALE's published
-    code gives to every backbone."""
+    code gives to every backbone, and VideoMAE's positions interpolated as there."""

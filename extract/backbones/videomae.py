@@ -74,6 +74,8 @@ class VideoMae:
         self._mean_norm = None if weights.mean_norm is None else weights.mean_norm.to(placement.device)
         self._patch_size = weights.patch_size
         self._normalise = normalisation
+        # As MCG-NJU's code for fine-tuning at other sizes has it; SCALE's published code interpolates linearly.
+        self._interpolation = "bilinear" if normalisation.name == "paper" else "bicubic"
         takes_any_size = weights.image_size == 224 and all(size % weights.patch_size == 0 for size in _PAPER_SIZES)
         layer = "mean of the encoder's tokens"
         if weights.encoder.layernorm is not None:
@@ -87,7 +89,7 @@ class VideoMae:
             frame_size=None if takes_any_size else weights.image_size,
             feature_dim=weights.feature_dim,
             layer=layer,
-            preprocessing={**normalisation.describe(), "positions": "bicubic interpolation in space"},
+            preprocessing={**normalisation.describe(), "positions": f"{self._interpolation} interpolation in space"},
             weights_digest=digest,
             licence=weights.licence,
             precision=placement.precision,
@@ -119,6 +121,7 @@ class VideoMae:
             self._encoder.embeddings.position_embeddings,
             num_times=config.num_frames // config.tubelet_size,
             side=patches.shape[-1],
+            mode=self._interpolation,
         )
         tokens = patches.flatten(2).transpose(1, 2) + positions  # (B, times * side * side, D)
         tokens = self._encoder.encoder(tokens).last_hidden_state
@@ -128,13 +131,14 @@ class VideoMae:
         return mean if self._mean_norm is None else self._mean_norm(mean)
 
 
-def resize_positions(table: Tensor, *, num_times: int, side: int) -> Tensor:
-    """Interpolate a table of positions to another number of patches, bicubically in space, each time by itself.
+def resize_positions(table: Tensor, *, num_times: int, side: int, mode: str = "bicubic") -> Tensor:
+    """Interpolate a table of positions to another number of patches in space, each time by itself.
 
     Args:
         table: Shape (1, num_times * S * S, D), times outermost.
         num_times: Tubelets a clip.
         side: Patches along the side of the new frame.
+        mode: ``bicubic`` or ``bilinear``.
 
     Returns:
         Shape (1, num_times * side * side, D); the table itself where the side is S.
@@ -143,5 +147,5 @@ def resize_positions(table: Tensor, *, num_times: int, side: int) -> Tensor:
     if side == native_side:
         return table
     maps = table.reshape(num_times, native_side, native_side, -1).permute(0, 3, 1, 2)  # (times, D, S, S)
-    maps = interpolate(maps, size=(side, side), mode="bicubic", align_corners=False)
+    maps = interpolate(maps, size=(side, side), mode=mode, align_corners=False)
     return maps.permute(0, 2, 3, 1).reshape(1, num_times * side * side, -1)

@@ -364,3 +364,14 @@ def test_weights_that_cannot_be_used(folder, damage, message):
     with pytest.raises(ValueError, match=message) as error:
         load_videomae(str(folder))
     assert "\n" not in str(error.value)
+
+
+def test_the_paper_interpolates_all_axes_linearly(saved):
+    table = torch.randn(1, 2 * 3 * 3, 5, generator=torch.Generator().manual_seed(3))
+    volume = table.reshape(1, 2, 3, 3, 5).permute(0, 4, 1, 2, 3)
+    expected = torch.nn.functional.interpolate(volume, size=(2, 4, 4), mode="trilinear")  # SCALE's published code
+    resized = resize_positions(table, num_times=2, side=4, mode="bilinear")
+    torch.testing.assert_close(resized, expected.reshape(1, 5, 32).permute(0, 2, 1))
+    own, paper = (load_videomae(str(saved["encoder"]), normalisation=asked).spec for asked in ("own", "paper"))
+    assert own.preprocessing["positions"] == "bicubic interpolation in space"
+    assert paper.preprocessing["positions"] == "bilinear interpolation in space"
