@@ -248,7 +248,7 @@ def without(name: str) -> Callable[[dict[str, Tensor]], object]:
         ),
         (
             lambda state: as_saved({**state, PREFIX + "s2.pathway0_res0.branch1_bn.bias": torch.zeros(3)}),
-            r"^backbone_hist.s2.pathway0_res0.branch1_bn.bias of .*'w.pyth' has the shape \(3,\), expected \(8,\); choose",
+            r"^backbone_hist.s2.pathway0_res0.branch1_bn.bias of .* has the shape \(3,\), expected \(8,\); choose",
         ),
         (
             lambda state: {"backbone.cls_token": torch.zeros(1), "head.mlp.0.bias": torch.zeros(1)},
