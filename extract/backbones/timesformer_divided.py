@@ -35,7 +35,7 @@ class DividedTimeSformer(nn.Module):
         norm_eps: float = 1e-6,
         resizing: Resizing = "nearest",
     ) -> None:
-        """Build it, with weights that mean nothing; heads are 64 wide, as in every published ViT.
+        """Build it, with weights that mean nothing; heads are 64 wide, as in ViT-S, B and L.
 
         Args:
             width: Length of a token, D.
