@@ -19,7 +19,7 @@ EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,stor
 	$(call given,scheduler,$(SCHEDULER)) $(ARGS)
 MINUTES ?= 20
 
-.PHONY: help setup demo plan extract pretrain knn linear nonlinear verify info failures motion3d \
+.PHONY: help setup demo plan extract pretrain knn linear nonlinear verify info failures motion3d motion3d-ssl \
 	format format-check lint types imports test torture bench check clean
 
 help: ## list the targets
@@ -54,6 +54,9 @@ verify info failures: $(READY) ## check or describe the store of DATASET, or lis
 
 motion3d: $(READY) ## train the shipped backbone anew, in place
 	$(BIN)/python -m scale_video.extract.backbones.train_motion3d --output extract/backbones/motion3d.safetensors
+
+motion3d-ssl: $(READY) ## train the one without labels anew, in place
+	$(BIN)/python -m scale_video.extract.backbones.train_motion3d_ssl --output extract/backbones/motion3d-ssl.safetensors
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .

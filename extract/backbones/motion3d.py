@@ -1,8 +1,8 @@
-"""``motion3d``: the small backbone that is shipped with the package, for the embedded data sets.
+"""``motion3d`` and ``motion3d-ssl``: a small network that is shipped with the package, for the embedded data sets.
 
 Eight grey frames go in as the channels of a picture, so that a first convolution sees time whole; 128 numbers come out.
-It was trained, with labels, on single motions (``train_motion3d.py``); it never saw two motions in a row. Its weights
-lie beside this file.
+It was trained on single motions, once with their labels (``motion3d``, by ``train_motion3d.py``) and once without
+(``motion3d-ssl``, by ``train_motion3d_ssl.py``); it never saw two motions in a row. Its weights lie beside this file.
 """
 
 from pathlib import Path
@@ -21,7 +21,8 @@ NUM_FRAMES: Final = 8
 INPUT_SIZE: Final = 32
 """Pixels of the square input."""
 FEATURE_DIM: Final = 128
-WEIGHTS_PATH: Final = Path(__file__).with_name("motion3d.safetensors")
+NAMES: Final = ("motion3d", "motion3d-ssl")
+"""One file of weights each."""
 
 _GREY: Final = (0.299, 0.587, 0.114)
 """Share of red, green and blue in grey (ITU-R BT.601)."""
@@ -71,13 +72,13 @@ def standardise_clips(frames: Tensor) -> Tensor:
 class Motion3d:
     """The network with its weights, as a ``Backbone``."""
 
-    def __init__(self, network: Motion3dNetwork, placement: Placement = CPU) -> None:
+    def __init__(self, network: Motion3dNetwork, placement: Placement = CPU, *, name: str = "motion3d") -> None:
         self._network = network.eval().to(placement.device)
         self._placement = placement
         self.device = placement.device
         self.spec = BackboneSpec(
-            name="motion3d",
-            source="motion3d",
+            name=name,
+            source=name,
             num_frames=NUM_FRAMES,
             frame_size=INPUT_SIZE,
             feature_dim=FEATURE_DIM,
@@ -110,11 +111,17 @@ class Motion3d:
 
 def load(request: BackboneRequest, placement: Placement) -> Motion3d:
     """Load it by its family's name; it standardises each clip, so that there is no other normalisation to choose."""
-    return load_motion3d(placement)
+    return load_motion3d(placement, name=request.family)
 
 
-def load_motion3d(placement: Placement = CPU) -> Motion3d:
-    """Load the backbone with the weights beside this file."""
+def load_motion3d(placement: Placement = CPU, *, name: str = "motion3d") -> Motion3d:
+    """Load the backbone with the weights beside this file, one of ``NAMES``."""
     network = Motion3dNetwork()
-    network.load_state_dict(load_file(WEIGHTS_PATH))
-    return Motion3d(network, placement)
+    network.load_state_dict(load_file(weights_path(name)))
+    return Motion3d(network, placement, name=name)
+
+
+def weights_path(name: str) -> Path:
+    """Where the weights of one of ``NAMES`` are shipped."""
+    assert name in NAMES
+    return Path(__file__).with_name(f"{name}.safetensors")

@@ -37,7 +37,7 @@ def test_a_local_folder_becomes_absolute(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("svd", r"no backbone family 'svd' \(in 'svd'\); there are: motion3d, videomae"),
+        ("svd", r"no backbone family 'svd' \(in 'svd'\); there are: motion3d, motion3d-ssl, videomae"),
         ("VideoMAE:a/b", "no backbone family 'VideoMAE' .*; did you mean 'videomae'?"),
         ("", "no backbone family ''"),
         ("motion3d:weights", "motion3d ships its weights and its name, got 'motion3d:weights'; say 'motion3d'"),
