@@ -100,11 +100,21 @@ def test_files_that_are_gone_changed_or_damaged(run_cli: Cli, store: Path, demo_
         (data / path).write_bytes(b"no film any more" * 1000)
     drift = target(verify(run_cli, store, data, status=1))
     assert (drift["num_missing"], drift["num_undecodable"]) == (4, 4)
+    path, reason = str(drift["first_error"]).split(": ", 1)
+    assert path in paths[damaged]
+    assert reason.startswith("corrupt, ")
     assert drift["num_clips"] == EACH_BLOCK - 8
     worst = drift["worst"]
     assert {clip["path"] for clip in worst} <= set(paths[changed])  # type: ignore[attr-defined]
     assert len(worst) == 4  # type: ignore[arg-type]
     assert all(clip["file_changed"] for clip in worst)  # type: ignore[attr-defined]
+
+
+def test_the_limits_of_the_extraction_can_be_given(run_cli: Cli, store: Path, demo_root: Path) -> None:
+    drift = target(verify(run_cli, store, demo_root, "--video-timeout", 0.001, status=1))
+    assert (drift["num_clips"], drift["num_undecodable"]) == (0, EACH_BLOCK)
+    assert "timeout, decoding took more than 0.001 s" in str(drift["first_error"])
+    verify(run_cli, store, demo_root, "--video-timeout", 300, "--memory-limit", 1)
 
 
 def test_files_that_are_gone_are_no_fault_unless_all_are(
