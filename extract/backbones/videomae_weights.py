@@ -86,7 +86,7 @@ def read_videomae(source: str) -> VideoMaeWeights:
         import transformers
     except ImportError as error:
         raise ValueError(
-            f"backbone videomae needs the transformers library ({error}); pip install 'scale-video[videomae]'"
+            f"backbone videomae needs the transformers library ({error}); pip install 'scale-video[transformers]'"
         ) from None
 
     if Path(source).suffix in SUFFIXES and not Path(source).expanduser().is_dir():
