@@ -73,6 +73,7 @@ class TransformersFolder:
                 model, info = cls.from_pretrained(
                     self.path,
                     local_files_only=True,
+                    trust_remote_code=False,
                     use_safetensors=weight_files(self.path)[0].suffix == ".safetensors",
                     weights_only=True,
                     output_loading_info=True,
