@@ -18,6 +18,7 @@ EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,stor
 	$(call given,split-lists,$(SPLIT_LISTS)) $(call given,workers,$(WORKERS)) \
 	$(call given,scheduler,$(SCHEDULER)) $(ARGS)
 MINUTES ?= 20
+TEST_PROCESSES ?= 2
 
 .PHONY: help setup demo plan extract pretrain knn linear nonlinear verify info failures motion3d motion3d-ssl \
 	format format-check lint types imports test torture bench check clean
@@ -75,8 +76,9 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-test: $(READY) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+# Many tests wait: for processes that start, and for time limits. Two files at a time suit two cores.
+test: $(READY) ## run the tests (TEST_PROCESSES=0: one after the other, as a debugger needs them)
+	$(BIN)/python -m pytest --numprocesses "$(TEST_PROCESSES)" --dist loadfile $(ARGS)
 
 torture: $(READY) ## kill workers, decoders and clients for MINUTES, and fuzz at length
 	SCALE_VIDEO_TORTURE="$(MINUTES)" $(BIN)/python -m pytest -s tests/pipelines/test_torture.py tests/extract/test_fuzz.py $(ARGS)
