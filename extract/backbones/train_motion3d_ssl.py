@@ -148,7 +148,7 @@ def main() -> None:
     """Train and write the weights."""
     defaults = SslParameters()
     parser = argparse.ArgumentParser(
-        description="Train the backbone motion3d-ssl, without labels: some X minutes on one core.",
+        description="Train the backbone motion3d-ssl, without labels: some seven minutes on one core.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--output", type=Path, required=True, help="file for the weights (.safetensors)")
