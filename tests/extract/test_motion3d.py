@@ -42,7 +42,7 @@ def test_single_motions_are_told_apart(backbone: Motion3d, motions: tuple[Tensor
     known, new = slice(0, 128), slice(128, 256)
     centres = torch.stack([features[known][labels[known] == motion].mean(dim=0) for motion in range(len(MOTIONS))])
     accuracy = (torch.cdist(features[new], centres).argmin(dim=1) == labels[new]).float().mean()
-    assert accuracy > {"motion3d": 0.8, "motion3d-ssl": 0.6}[backbone.spec.name]  # chance is 1/8
+    assert accuracy > {"motion3d": 0.8, "motion3d-ssl": 0.7}[backbone.spec.name]  # chance is 1/8
 
 
 def test_features_are_standardised(backbone: Motion3d, motions: tuple[Tensor, Tensor]) -> None:
