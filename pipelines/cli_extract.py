@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scale_video.pipelines import cli_options
-from scale_video.pipelines.cli_options import VIDEOMAE_BASE, comma_separated, options
+from scale_video.pipelines.cli_options import DEMO_BACKBONE, VIDEOMAE_BASE, comma_separated, options
 
 if TYPE_CHECKING:
     from scale_video.pipelines.requests import ExtractionRequest
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 _PLANNING = options(
     cli_options.dataset,
     cli_options.data,
-    click.option("--split-lists", type=click.Path(path_type=Path), help="Folder of the official lists (ucf101)."),
+    click.option(
+        "--split-lists",
+        type=click.Path(path_type=Path),
+        help="Folder of the official lists, where they are neither in nor beside that of the videos.",
+    ),
     click.option(
         "--store",
         help="Path or URL of the store; OLD,NEW: videos that OLD lacks go into NEW.  [default: features/DATASET.zarr]",
@@ -27,7 +31,7 @@ _PLANNING = options(
         callback=comma_separated,
         metavar="NAME[,NAME…]",
         help="FAMILY[:SOURCE][@NAME]; several see the same decoded frames.  "
-        f"[default: motion3d for demo, else {VIDEOMAE_BASE}]",
+        f"[default: {DEMO_BACKBONE} for demo, else {VIDEOMAE_BASE}]",
     ),
     click.option(
         "--views", callback=comma_separated, metavar="NAME[,NAME…]", help="Which views.  [default: all of the preset]"
@@ -143,7 +147,7 @@ def _request(given: dict[str, Any]) -> "ExtractionRequest":
         store=given["store"] or cli_options.default_store(dataset),
         preset=given["preset"] or default_preset(dataset),
         overrides=given["overrides"],
-        backbones=given["backbones"] or ("motion3d" if cli_options.is_demo(dataset) else VIDEOMAE_BASE,),
+        backbones=given["backbones"] or (DEMO_BACKBONE if cli_options.is_demo(dataset) else VIDEOMAE_BASE,),
         views=given["views"] or (),
         split_lists=given["split_lists"],
         num_workers=given["workers"],

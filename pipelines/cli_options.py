@@ -8,6 +8,7 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+DEMO_BACKBONE = "motion3d-ssl"
 VIDEOMAE_BASE = "videomae:MCG-NJU/videomae-base"
 
 
@@ -28,7 +29,10 @@ def comma_separated(ctx: click.Context, param: click.Parameter, value: str | Non
 
 
 dataset = click.option(
-    "--dataset", default="demo", show_default=True, help="demo, demo-hard, demo-control, ucf101, folder."
+    "--dataset",
+    default="demo",
+    show_default=True,
+    help="demo, demo-hard, demo-control, ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, folder.",
 )
 preset = click.option("--preset", default=None, help="honest, paper, demo, or a TOML file.  [default: by data set]")
 overrides = click.option(

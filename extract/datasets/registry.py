@@ -1,16 +1,31 @@
 """The data sets that can be named on the command line."""
 
 import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from scale_video.extract.datasets.folder import list_folder
+from scale_video.extract.datasets.hmdb51 import list_hmdb51
+from scale_video.extract.datasets.kinetics import list_kinetics
+from scale_video.extract.datasets.something_something import list_something_something
+from scale_video.extract.datasets.split_gaps import warn_of_gaps
 from scale_video.extract.datasets.ucf101 import list_ucf101
 from scale_video.extract.datasets.video_files import check_root
 from scale_video.store.video_table import VideoTable
 
 _RENDERED: Final = ("demo", "demo-hard", "demo-control")
-DATASETS: Final = (*_RENDERED, "ucf101", "folder")
+_LISTED: Final[Mapping[str, Callable[..., VideoTable]]] = {
+    "ucf101": list_ucf101,
+    "hmdb51": list_hmdb51,
+    "kinetics400": partial(list_kinetics, dataset="kinetics400"),
+    "kinetics600": partial(list_kinetics, dataset="kinetics600"),
+    "kinetics700": partial(list_kinetics, dataset="kinetics700"),
+    "ssv2": list_something_something,
+}
+"""Those with official lists."""
+DATASETS: Final = (*_RENDERED, *_LISTED, "folder")
 """Names that ``list_dataset`` knows."""
 
 
@@ -20,7 +35,7 @@ def list_dataset(name: str, root: Path, *, split_lists: Path | None = None) -> V
     Args:
         name: One of ``DATASETS``.
         root: The folder that holds its files; ``~`` is expanded.
-        split_lists: Folder of the official lists, where they are neither in nor beside the root (``ucf101`` only).
+        split_lists: Folder of the official lists, where they are neither in nor beside the root.
 
     Returns:
         The videos, in the order of a store's rows.
@@ -32,12 +47,14 @@ def list_dataset(name: str, root: Path, *, split_lists: Path | None = None) -> V
         close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no data set {name!r}; there are: {', '.join(DATASETS)}{hint}")
-    if split_lists is not None and name != "ucf101":
-        raise ValueError(f"--split-lists is for ucf101; leave it out for data set {name!r}")
+    if split_lists is not None and name not in _LISTED:
+        raise ValueError(f"--split-lists is for {', '.join(_LISTED)}; leave it out for data set {name!r}")
     root = root.expanduser()
     check_root(root)
-    if name == "ucf101":
-        return list_ucf101(root, split_lists=None if split_lists is None else split_lists.expanduser())
+    if name in _LISTED:
+        videos = _LISTED[name](root, split_lists=None if split_lists is None else split_lists.expanduser())
+        warn_of_gaps(videos)
+        return videos
     if name == "folder":
         return list_folder(root)
     from scale_video.extract.datasets.demo import list_demo  # these pull in the renderer

@@ -1,4 +1,5 @@
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,10 +37,12 @@ def test_ucf101_with_lists_elsewhere(tmp_path):
     [
         (
             "UCF-101",
-            "no data set 'UCF-101'; there are: demo, demo-hard, demo-control, ucf101, folder; did you mean 'ucf101'",
+            "no data set 'UCF-101'; there are: demo, demo-hard, demo-control, ucf101, hmdb51, kinetics400, "
+            "kinetics600, kinetics700, ssv2, folder; did you mean 'ucf101'",
         ),
         ("demo_hard", "did you mean 'demo-hard'"),
-        ("kinetics", "no data set 'kinetics'; there are: .*folder$"),
+        ("kinetics-400", "did you mean 'kinetics400'"),
+        ("lvu", "no data set 'lvu'; there are: .*folder$"),
     ],
 )
 def test_no_such_data_set(tmp_path, name, message):
@@ -85,7 +88,7 @@ def test_a_folder_without_a_rendering(tmp_path):
         list_dataset("demo", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ucf101", "folder"])
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "kinetics400", "ssv2", "folder"])
 def test_an_empty_folder(tmp_path, name):
     with pytest.raises(ValueError, match="no videos beneath"):
         list_dataset(name, tmp_path)
@@ -93,5 +96,50 @@ def test_an_empty_folder(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["demo", "folder"])
 def test_lists_where_none_are_taken(tmp_path, name):
-    with pytest.raises(ValueError, match=f"--split-lists is for ucf101; leave it out for data set '{name}'"):
+    with pytest.raises(
+        ValueError, match=f"--split-lists is for ucf101, hmdb51, .*, ssv2; leave it out for data set '{name}'"
+    ):
         list_dataset(name, tmp_path, split_lists=tmp_path)
+
+
+def make_kinetics(root: Path, *, train: str, validation: str) -> Path:
+    """Videos by the letters of their classes, a file each, of which ``-`` has no label."""
+    for part, classes in (("train", train), ("val", validation)):
+        names = [f"{part}{number:02d}" for number in range(len(classes))]
+        lines = [f"{letter.strip('-')},{name},0,10,{part}\n" for letter, name in zip(classes, names, strict=True)]
+        (root / f"{part}.csv").write_text("label,youtube_id,time_start,time_end,split\n" + "".join(lines))
+        for name in names:
+            (root / f"{name}_000000_000010.mp4").touch()
+    (root / "extra.mp4").touch()
+    return root
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "messages"),
+    [
+        ("abc", "cba", []),
+        ("abb", "acdd", ["split '1': 2 classes have test videos but no training video: 'c', 'd'"]),
+        ("aaa", "aa", ["split '1': all labelled training videos are of one class, 'a': no probe can learn"]),
+        ("abab", "--", ["split '1': 2 of 2 test videos have no label"]),
+        ("ab-", "ab", ["split '1': 1 of 3 training videos have no label"]),
+        ("ab", "", ["split '1' has no test videos: nothing can be probed on it"]),
+        ("", "ab", ["split '1' has no training videos: nothing can be probed on it"]),
+    ],
+)
+def test_gaps_of_splits_are_said_in_a_line_each(tmp_path, caplog, train, validation, messages):
+    make_kinetics(tmp_path, train=train, validation=validation)
+    with caplog.at_level(logging.WARNING):
+        list_dataset("kinetics600", tmp_path)
+    assert [record.message for record in caplog.records if record.name.endswith("split_gaps")] == messages
+
+
+@pytest.mark.parametrize("name", ["kinetics400", "kinetics600", "kinetics700"])
+def test_kinetics_with_lists_elsewhere(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "all").mkdir()
+    make_kinetics(tmp_path / "all", train="ab", validation="a")
+    (tmp_path / "lists").mkdir()
+    for path in (tmp_path / "all").glob("*.csv"):
+        path.rename(tmp_path / "lists" / path.name)
+    table = list_dataset(name, tmp_path / "all", split_lists=Path("~/lists"))
+    assert table.splits["1"].tolist() == [0, 1, 1, 3]
