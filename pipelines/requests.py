@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scale_video.extract.clip_decoders import DEFAULT_MEMORY_BYTES, DEFAULT_TIMEOUT_SECONDS, DecodeLimits
 from scale_video.extract.cluster import num_cores
+from scale_video.pipelines.cli_options import DEMO_BACKBONE
 from scale_video.store.union import store_urls
 from scale_video.store.video_probe import VideoStatus, failures_named
 
@@ -21,7 +22,7 @@ class ExtractionRequest:
     """Path or fsspec URL; ``old,new``: the videos that ``old`` lacks go into ``new``."""
     preset: str
     overrides: tuple[str, ...] = ()
-    backbones: tuple[str, ...] = ("motion3d",)
+    backbones: tuple[str, ...] = (DEMO_BACKBONE,)
     """Each ``family[:source][@name]``; all of them see the same decoded frames."""
     views: tuple[str, ...] = ()
     """Names out of the preset's views; all of them when empty."""

@@ -152,7 +152,10 @@ def _load(cls: Any, folder: Path, *, source: str) -> tuple[Any, set[str]]:
             f"the weights of {source!r} lack {len(absent)} of the encoder's tensors, the first: {absent[0]}; "
             "get them again"
         )
-    return model.float().eval().requires_grad_(False), missing
+    model = model.float().eval().requires_grad_(False)
+    for tensor in model.parameters():  # out of the mapped file, whose alignment shows in the last bit of a product
+        tensor.data = tensor.data.clone()
+    return model, missing
 
 
 def _sides(size: int | Sequence[int]) -> Sequence[int]:

@@ -1,5 +1,6 @@
 """What the command line says of itself and of mistakes."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +46,11 @@ def test_every_command_has_help(command: str) -> None:
         (("knn", "--dataset", "ucf101"), "features/ucf101.zarr"),
         (("plan", "--dataset", "folder", "--data", "nowhere"), "nowhere"),
         (("extract", "--dataset", "demo", "--data", "."), "holds no rendered data set"),
+        (("extract", "--dataset", "folder", "--data", ".", "--backbone", "svt"), "get kinetics400_vitb_ssl.pth from"),
+        (
+            ("extract", "--dataset", "folder", "--data", ".", "--backbone", "videomae:/no/model"),
+            "videomae:/that/folder",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_without_a_traceback(run_cli: Cli, arguments: tuple[str, ...], message: str) -> None:
@@ -52,6 +58,15 @@ def test_a_mistake_is_one_line_without_a_traceback(run_cli: Cli, arguments: tupl
     assert message in result.stderr
     assert result.stderr.startswith("Error: ")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_backbones_are_listed_as_table_and_json(run_cli: Cli) -> None:
+    listed = json.loads(run_cli("backbones", "--json").stdout)
+    by_name = {backbone["name"]: backbone for backbone in listed}
+    assert by_name["lite"] | {"here": True, "feature_dim": 1280, "place": "pip"} == by_name["lite"]
+    assert not by_name["rho-byol"]["here"]
+    table = run_cli("backbones").stdout
+    assert all(name.split(":")[0] in table for name in by_name)
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -81,7 +96,7 @@ REQUEST = ExtractionRequest(
         ((), {}),
         (
             ("--dataset", "demo"),
-            {"dataset": "demo", "store": "features/demo.zarr", "preset": "demo", "backbones": ("motion3d",)},
+            {"dataset": "demo", "store": "features/demo.zarr", "preset": "demo", "backbones": ("motion3d-ssl",)},
         ),
         (("--store", "old.zarr,new.zarr"), {"store": "old.zarr,new.zarr"}),
         (("--backbone", "motion3d, videomae:a/b@c"), {"backbones": ("motion3d", "videomae:a/b@c")}),

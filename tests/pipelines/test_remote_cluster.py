@@ -82,6 +82,7 @@ class Site:
     def extract(self, *options: str) -> "subprocess.Popen[str]":
         """Begin ``scale-video extract`` in the client's folder."""
         command = [sys.executable, "-m", "scale_video.pipelines.cli", "extract", "--dataset", "demo"]
+        command += ["--backbone", "motion3d"]
         command += ["--data", f"{CLIENT_SEES}/videos", "--store", f"{CLIENT_SEES}/features/demo.zarr"]
         return subprocess.Popen(
             [*command, "--block-size", str(BLOCK_SIZE), "--no-estimate", *options],

@@ -27,8 +27,8 @@ def scale_video(*arguments: str | Path, status: int = 0) -> "subprocess.Complete
 
 
 def extract(demo_root: Path, store: str | Path, *, status: int = 0) -> "subprocess.CompletedProcess[str]":
-    options = ("--dataset", "demo", "--data", demo_root, "--store", store, "--block-size", "8", "--workers", "2")
-    return scale_video("extract", *options, "--no-estimate", status=status)
+    options = ("--dataset", "demo", "--backbone", "motion3d", "--data", demo_root, "--store", store)
+    return scale_video("extract", *options, "--block-size", "8", "--workers", "2", "--no-estimate", status=status)
 
 
 def client() -> Any:

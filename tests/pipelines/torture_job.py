@@ -34,7 +34,8 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 
 def command(data: Path, store: Path, *options: str) -> list[str]:
-    arguments = ["extract", "--dataset", "demo", "--data", str(data), "--store", str(store), "--block-size", "2"]
+    arguments = ["extract", "--dataset", "demo", "--backbone", "motion3d", "--data", str(data)]
+    arguments += ["--store", str(store), "--block-size", "2"]
     return [sys.executable, "-m", "scale_video.pipelines.cli", *arguments, *options]
 
 
