@@ -317,7 +317,7 @@ def test_no_such_folder(source):
 
 def test_transformers_is_not_installed(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r"needs the transformers library .*; pip install 'scale-video\[videomae\]'$"):
+    with pytest.raises(ValueError, match=r"needs the transformers library .*; pip install 'scale-video\[transformers\]'$"):
         load_videomae(str(saved["encoder"]))
 
 
