@@ -5,12 +5,47 @@ are right or wrong together, and drawing single videos would promise more certai
 videos only; the spread between training seeds is not in it.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK_DRAWS = 2**22  # drawn group indices at a time: 32 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean score of test videos with its interval."""
+
+    value: float
+    """In [0, 1]."""
+    low: float
+    """Ends of the 95 % bootstrap interval over test groups."""
+    high: float
+
+
+def estimate(scores: NDArray[Any], groups: NDArray[Any]) -> Estimate:
+    """The mean of scores with ``bootstrap_interval``; arguments and errors are those of it."""
+    low, high = bootstrap_interval(scores, groups)
+    return Estimate(float(scores.mean()), low, high)
+
+
+def estimate_per_class(
+    scores: NDArray[Any], groups: NDArray[Any], labels: NDArray[np.integer[Any]]
+) -> dict[int, tuple[Estimate, int]]:
+    """An estimate over the test videos of each class, and how many these are; by class, rising.
+
+    Args:
+        scores: Of the labelled test videos, shape (N,).
+        groups: Their groups, shape (N,).
+        labels: Their classes, shape (N,).
+    """
+    found = {}
+    for label in np.unique(labels):
+        of_class = labels == label
+        found[int(label)] = (estimate(scores[of_class], groups[of_class]), int(of_class.sum()))
+    return found
 
 
 def bootstrap_interval(
@@ -47,19 +82,26 @@ def bootstrap_interval(
         raise ValueError(
             f"num_resamples must be at least 1 and confidence in (0, 1), got {num_resamples} and {confidence}"
         )
+    if len(np.unique(groups)) == 1:
+        return 0.0, 1.0
+    means = bootstrap_means(correct, groups, num_resamples=num_resamples, seed=seed)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_means(
+    values: NDArray[Any], groups: NDArray[Any], *, num_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Means of ``values`` over resampled groups, shape (num_resamples,); arguments as in ``bootstrap_interval``."""
     group_of_row = np.unique(groups, return_inverse=True)[1]
-    num_right = np.bincount(group_of_row, weights=correct)  # (G,)
+    sums = np.bincount(group_of_row, weights=values)  # (G,)
     num_videos = np.bincount(group_of_row)  # (G,)
     num_groups = len(num_videos)
-    if num_groups == 1:
-        return 0.0, 1.0
-
     rng = np.random.default_rng(seed)
     means = np.empty(num_resamples)
     chunk = max(1, _CHUNK_DRAWS // num_groups)
     for first in range(0, num_resamples, chunk):
         resamples = slice(first, min(first + chunk, num_resamples))
         drawn = rng.integers(num_groups, size=(resamples.stop - first, num_groups))
-        means[resamples] = num_right[drawn].sum(axis=1) / num_videos[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+        means[resamples] = sums[drawn].sum(axis=1) / num_videos[drawn].sum(axis=1)
+    return means

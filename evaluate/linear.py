@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scale_video.evaluate.holdout import hold_out_groups
-from scale_video.evaluate.prediction import Prediction
+from scale_video.evaluate.prediction import Prediction, rank_classes
 
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 """Candidates for C, scikit-learn's inverse strength of the L2 penalty, strongest penalty first."""
@@ -65,7 +65,14 @@ def linear_probe(
     model, converged = _fit(train, train_labels, chosen)
     if not converged:
         notes.append(f"C={chosen:g} did not converge in {MAX_ITERATIONS} iterations")
-    return Prediction(model.predict(test).astype(np.int64), {"C": chosen}, "; ".join(notes))
+    ranked = model.classes_.astype(np.int64)[rank_classes(_class_scores(model, test))]
+    return Prediction(ranked, {"C": chosen}, "; ".join(notes))
+
+
+def _class_scores(model: Any, vectors: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """One score per class, shape (N, C); scikit-learn gives a single column where there are two classes."""
+    scores: NDArray[np.floating[Any]] = model.decision_function(vectors)
+    return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
 
 
 def _fit(vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]], inverse_penalty: float) -> tuple[Any, bool]:

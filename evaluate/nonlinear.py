@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scale_video.evaluate.holdout import hold_out_groups
-from scale_video.evaluate.prediction import Prediction
+from scale_video.evaluate.prediction import NUM_RANKED, Prediction
 
 _PREDICTION_BATCH = 4096  # rows; bounds the hidden activations to 32 MiB a layer
 
@@ -86,7 +86,7 @@ class Perceptron(nn.Module):
 
 
 Classifier = Callable[[NDArray[np.float32]], NDArray[np.int64]]
-"""Vectors (n, D) to classes (n,)."""
+"""Vectors (n, D) to classes, best first (n, R)."""
 
 
 def nonlinear_probe(
@@ -132,7 +132,7 @@ def nonlinear_probe(
                 weight_decay=candidate_decay,
             )
             for epoch, classify in enumerate(islice(run, config.max_epochs), start=1):
-                top1 = float((classify(train[hold_out.held]) == train_labels[hold_out.held]).mean())
+                top1 = float((classify(train[hold_out.held])[:, 0] == train_labels[hold_out.held]).mean())
                 if top1 > best:
                     rate, decay, epochs, best = candidate_rate, candidate_decay, epoch, top1
     run = training(train, train_labels, learning_rate=rate, weight_decay=decay)
@@ -168,7 +168,8 @@ def _training(
     @torch.inference_mode()
     def classify(rows: NDArray[np.float32]) -> NDArray[np.int64]:
         batches = torch.split(torch.from_numpy(scaler.transform(rows)).to(device), _PREDICTION_BATCH)
-        return torch.cat([model(batch).argmax(dim=1) for batch in batches]).cpu().numpy()
+        ranked = [model(batch).argsort(dim=1, descending=True, stable=True)[:, :NUM_RANKED] for batch in batches]
+        return torch.cat(ranked).cpu().numpy()
 
     while True:
         for batch in torch.split(torch.randperm(len(inputs), generator=order).to(device), batch_size):

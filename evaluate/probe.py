@@ -1,4 +1,4 @@
-"""The one entry to the probes: labelled vectors in, top-1 with its interval out."""
+"""The one entry to the protocols: labelled vectors in, scores with their intervals out."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,31 +8,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.evaluate.bootstrap import bootstrap_interval
+from scale_video.evaluate.bootstrap import Estimate, estimate
 from scale_video.evaluate.knn import knn_predict
 from scale_video.evaluate.linear import linear_probe
+from scale_video.evaluate.low_shot import draw_share
 from scale_video.evaluate.nonlinear import DEFAULT_NONLINEAR, NonlinearConfig, nonlinear_probe
-from scale_video.evaluate.prediction import Prediction
+from scale_video.evaluate.options import DEFAULT_OPTIONS, ProbeOptions
+from scale_video.evaluate.prediction import NUM_RANKED, Prediction
 from scale_video.evaluate.result import PROTOCOLS
+from scale_video.evaluate.retrieval import RECALL_DEPTHS, recalled, retrieve
 
-_SPOKEN = {"knn": "k-NN", "linear": "the linear probe", "nonlinear": "the nonlinear probe"}
+_SPOKEN = {
+    "knn": "k-NN",
+    "linear": "the linear probe",
+    "nonlinear": "the nonlinear probe",
+    "retrieval": "retrieval",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeOutcome:
     """What a probe found out about one representation."""
 
-    top1: float
-    """Share of the labelled test videos whose class was predicted."""
-    ci_low: float
-    """Ends of the 95 % bootstrap interval over test groups."""
-    ci_high: float
+    estimates: Mapping[str, Estimate]
+    """Metric to its value, with the interval over test groups: ``top1`` and, where there are more than five classes,
+    ``top5``; for retrieval ``r@1`` … ``r@50`` and ``map``."""
+    scores: Mapping[str, NDArray[np.float64]]
+    """The same by labelled test video, shape (num_test,): the estimates are their means."""
     num_train: int
     """Labelled training videos, those of the hold-out included."""
     num_test: int
     """Labelled test videos."""
     predictions: NDArray[np.int64]
-    """Predicted class of each test row as given, also of those without a label, shape (N_test,)."""
+    """Predicted class of each test row as given, also of those without a label, shape (N_test,); for retrieval the
+    class of the nearest training video."""
     hyperparameters: Mapping[str, float]
     """What the probe ran with, chosen or given."""
     note: str
@@ -52,6 +61,7 @@ def evaluate_representation(
     protocol: str,
     num_classes: int,
     seed: int,
+    options: ProbeOptions = DEFAULT_OPTIONS,
     nonlinear: NonlinearConfig = DEFAULT_NONLINEAR,
     device: str = "cpu",
 ) -> ProbeOutcome:
@@ -66,14 +76,15 @@ def evaluate_representation(
         test: Vectors of the test videos, shape (N_test, D).
         test_labels: Their classes, or -1, shape (N_test,).
         test_groups: Their groups, N_test of them; the bootstrap keeps a group together.
-        protocol: ``knn``, ``linear`` or ``nonlinear``.
+        protocol: One of ``PROTOCOLS``.
         num_classes: Classes of the data set; a split need not hold all of them.
         seed: Seeds hold-out and training.
+        options: What a user may set about the protocols.
         nonlinear: Sizes and candidates of the nonlinear probe.
-        device: Torch device for ``knn`` and ``nonlinear``.
+        device: Torch device for all protocols but ``linear``.
 
     Returns:
-        Top-1 with its interval, and what led to it.
+        Scores with their intervals, and what led to them.
 
     Raises:
         ValueError: an unknown protocol, shapes that disagree, labels out of range, features that are not finite, no
@@ -88,45 +99,84 @@ def evaluate_representation(
             f"training vectors have {train.shape[1]} dimensions, test vectors {test.shape[1]}; use the same "
             "representation on both sides"
         )
-    in_train = train_labels >= 0
     in_test = test_labels >= 0
-    _check_labels(train_labels[in_train], num_test=int(in_test.sum()), probe=_SPOKEN[protocol])
+    labelled = np.flatnonzero(train_labels >= 0)
+    _check_labels(train_labels[labelled], num_test=int(in_test.sum()), probe=_SPOKEN[protocol])
+    kept = labelled
+    if options.train_share < 1:
+        kept = labelled[draw_share(train_labels[labelled], options.train_share, seed=options.share_seed)]
 
     began = time.perf_counter()
-    fitted = np.ascontiguousarray(train[in_train], dtype=np.float32)
-    labels = train_labels[in_train]
-    groups = np.asarray(train_groups)[in_train]
+    fitted = np.ascontiguousarray(train[kept], dtype=np.float32)
+    labels = train_labels[kept]
+    groups = np.asarray(train_groups)[kept]
     vectors = np.ascontiguousarray(test, dtype=np.float32)
-    prediction: Prediction
-    if protocol == "knn":
-        prediction = knn_predict(fitted, labels, vectors, num_classes=num_classes, device=device)
-    elif protocol == "linear":
-        prediction = linear_probe(fitted, labels, groups, vectors, seed=seed)
+    if protocol == "retrieval":
+        prediction, scores = _retrieve(fitted, labels, vectors, test_labels, device=device)
     else:
-        prediction = nonlinear_probe(
-            fitted, labels, groups, vectors, num_classes=num_classes, seed=seed, config=nonlinear, device=device
-        )
+        if protocol == "knn":
+            prediction = knn_predict(
+                fitted,
+                labels,
+                vectors,
+                num_classes=num_classes,
+                k=options.k,
+                temperature=options.temperature,
+                device=device,
+            )
+        elif protocol == "linear":
+            prediction = linear_probe(fitted, labels, groups, vectors, seed=seed)
+        else:
+            prediction = nonlinear_probe(
+                fitted, labels, groups, vectors, num_classes=num_classes, seed=seed, config=nonlinear, device=device
+            )
+        tops = (1, NUM_RANKED) if num_classes > NUM_RANKED else (1,)  # of five classes all are among the first five
+        scores = {f"top{top}": prediction.hits(test_labels, top=top).astype(np.float64) for top in tops}
     seconds = time.perf_counter() - began
 
-    correct = prediction.classes[in_test] == test_labels[in_test]
+    scores = {metric: values[in_test] for metric, values in scores.items()}
     scored_groups = np.asarray(test_groups)[in_test]
-    low, high = bootstrap_interval(correct, scored_groups)
     notes = (
         prediction.note,
-        _unlabelled_note(num_train=int((~in_train).sum()), num_test=int((~in_test).sum())),
+        _share_note(options, num_kept=len(kept), num_labelled=len(labelled)),
+        _unlabelled_note(num_train=len(train) - len(labelled), num_test=int((~in_test).sum())),
         _unseen_class_note(labels, test_labels[in_test]),
         "one test group only: no interval" if len(np.unique(scored_groups)) == 1 else "",
     )
     return ProbeOutcome(
-        top1=float(correct.mean()),
-        ci_low=low,
-        ci_high=high,
+        estimates={metric: estimate(values, scored_groups) for metric, values in scores.items()},
+        scores=scores,
         num_train=len(fitted),
-        num_test=len(correct),
+        num_test=int(in_test.sum()),
         predictions=prediction.classes,
         hyperparameters=prediction.hyperparameters,
         note="; ".join(note for note in notes if note),
         seconds=seconds,
+    )
+
+
+def _retrieve(
+    train: NDArray[np.float32],
+    train_labels: NDArray[np.integer[Any]],
+    test: NDArray[np.float32],
+    test_labels: NDArray[np.integer[Any]],
+    *,
+    device: str,
+) -> tuple[Prediction, dict[str, NDArray[np.float64]]]:
+    """The class of the nearest training video, and the scores of each query."""
+    ranking = retrieve(train, train_labels, test, test_labels, device=device)
+    scores = {
+        f"r@{depth}": recalled(ranking, train_labels, test_labels, depth=depth).astype(np.float64)
+        for depth in RECALL_DEPTHS
+    }
+    note = f"{len(train)} training videos to search, fewer than {max(RECALL_DEPTHS)}"
+    return (
+        Prediction(
+            train_labels[ranking.nearest[:, :1]].astype(np.int64),
+            {},
+            note if len(train) < max(RECALL_DEPTHS) else "",
+        ),
+        {**scores, "map": ranking.average_precision},
     )
 
 
@@ -166,6 +216,12 @@ def _check_labels(train_labels: NDArray[np.integer[Any]], *, num_test: int, prob
         raise ValueError(f"{probe} needs at least two classes; all training videos have class {train_labels[0]}")
     if num_test < 1:
         raise ValueError(f"{probe} needs at least one labelled test video, got none; check the split")
+
+
+def _share_note(options: ProbeOptions, *, num_kept: int, num_labelled: int) -> str:
+    if options.train_share == 1:
+        return ""
+    return f"{num_kept} of {num_labelled} training labels, drawn by seed {options.share_seed}"
 
 
 def _unlabelled_note(*, num_train: int, num_test: int) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
 from scale_video.store.clip_plan import Coordinate
 
-REPRESENTATIONS = ("x", "h", "cls", "x+cls", "x+h+cls", "x-bins2", "x-bins4", "x-whitened", "init")
+REPRESENTATIONS = ("x", "h", "cls", "x+h", "x+cls", "h+cls", "x+h+cls", "x-bins2", "x-bins4", "x-whitened", "init")
 """Every name a result may carry, in the order of the table."""
 
 RAW_REPRESENTATIONS = ("x", "x-bins2", "x-bins4", "x-whitened")

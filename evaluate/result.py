@@ -6,22 +6,25 @@ running a probe again replaces its own rows and keeps all others, those of a pro
 
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTATIONS
+from scale_video.evaluate.retrieval import RECALL_DEPTHS
 
-PROTOCOLS = ("knn", "linear", "nonlinear")
-METRICS = ("top1",)
+PROTOCOLS = ("knn", "linear", "nonlinear", "retrieval")
+METRICS = ("top1", "top5", *(f"r@{depth}" for depth in RECALL_DEPTHS), "map")
 
 _logger = logging.getLogger(__name__)
 
-RecordKey = tuple[str, str, str, str, str, str, str, str, str, str, int | None]
+ProbeKey = tuple[str, str, str, str, str, str, str, str, str, int | None, tuple[tuple[str, float], ...]]
+RecordKey = tuple[str, ProbeKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,15 @@ class EvaluationRecord:
     protocol: str
     """One of ``PROTOCOLS``."""
     metric: str
-    """One of ``METRICS``; ``top1`` is the share of test videos whose class is predicted, in [0, 1]."""
+    """One of ``METRICS``, all in [0, 1]: ``top1`` and ``top5`` are the shares of test videos whose class is the
+    predicted one or among the first five, ``r@k`` of those with a training video of their class among the k nearest;
+    ``map`` is the mean average precision."""
     value: float
     ci_low: float
     """Ends of the bootstrap interval over test groups, see ``bootstrap.py``."""
     ci_high: float
     num_train: int
-    """Labelled videos that the probe was fitted on, its hold-out included."""
+    """Labelled videos that the probe was fitted on, its hold-out included; for retrieval, those it searched."""
     num_test: int
     """Labelled videos that it was tested on."""
     seed: int | None
@@ -66,6 +71,10 @@ class EvaluationRecord:
     """The aggregator was pre-trained on test videos (``--allow-seen``): not comparable with rows where it was not."""
     note: str = ""
     """What a reader must know, in one line."""
+    options: Mapping[str, float] = field(default_factory=dict)
+    """Options of the probe that are not the defaults, see ``ProbeOptions.departures``; a part of the key."""
+    outcomes: str = ""
+    """File with the score of each test video, relative to the folder of the results; empty in old rows."""
 
     def __post_init__(self) -> None:
         """Check names and ranges, and that seed and checkpoint fit the representation.
@@ -78,7 +87,7 @@ class EvaluationRecord:
                 raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")
         if not (0 <= self.value <= 1 and 0 <= self.ci_low <= self.ci_high <= 1):
             raise ValueError(
-                f"top1 must be a fraction with an interval, got {self.value} ({self.ci_low}, {self.ci_high})"
+                f"{self.metric} must be a fraction with an interval, got {self.value} ({self.ci_low}, {self.ci_high})"
             )
         has_seed = self.representation not in RAW_REPRESENTATIONS
         has_checkpoint = has_seed and self.representation != "init"
@@ -88,8 +97,8 @@ class EvaluationRecord:
                 raise ValueError(f"representation {self.representation!r} {must} a {name}, got {getattr(self, name)!r}")
 
     @property
-    def key(self) -> RecordKey:
-        """What identifies a row: one with the same key replaces it."""
+    def probe_key(self) -> ProbeKey:
+        """What identifies the probe, whose rows differ in the metric alone."""
         return (
             self.dataset,
             self.split,
@@ -100,9 +109,19 @@ class EvaluationRecord:
             self.weights_digest,
             self.representation,
             self.protocol,
-            self.metric,
             self.seed,
+            tuple(sorted(self.options.items())),
         )
+
+    @property
+    def key(self) -> RecordKey:
+        """What identifies a row: one with the same key replaces it."""
+        return self.metric, self.probe_key
+
+    @property
+    def outcomes_name(self) -> str:
+        """Name of the file with its outcomes: the same for all metrics of one probe."""
+        return f"{hashlib.blake2b(json.dumps(self.probe_key).encode(), digest_size=16).hexdigest()}.npz"
 
 
 def merge_records(old: Iterable[EvaluationRecord], new: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
@@ -146,7 +165,7 @@ def write_results(path: Path, records: Iterable[EvaluationRecord]) -> None:
     Args:
         path: The file; its folder is made where it is missing.
         records: All rows the file shall hold, in any order; they are written sorted by data set, split, preset,
-            backbone, digests, protocol, representation (in the order of ``REPRESENTATIONS``) and seed.
+            backbone, digests, protocol, representation (in the order of ``REPRESENTATIONS``), options, seed and metric.
     """
     text = json.dumps([asdict(record) for record in _sorted(records)], indent=2, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,6 +216,8 @@ def _sorted(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
             record.weights_digest,
             PROTOCOLS.index(record.protocol),
             REPRESENTATIONS.index(record.representation),
+            sorted(record.options.items()),
             -1 if record.seed is None else record.seed,
+            METRICS.index(record.metric),
         ),
     )

@@ -1,6 +1,6 @@
 """What the probes compare: the raw features, baselines, and what each pre-trained aggregator makes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from scale_video.aggregate.embed import embed_videos
 from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.set_transformer import SetTransformer
-from scale_video.evaluate.representations import Whitening, concatenate, time_bins
+from scale_video.evaluate.representations import RAW_REPRESENTATIONS, Whitening, concatenate, time_bins
 from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
 
-NUM_BASELINES = 4
-"""``x``, two numbers of bins, ``x-whitened``: what ``baselines`` yields."""
-LEARNED = ("h", "cls", "x+cls", "x+h+cls")
+LEARNED = ("h", "cls", "x+h", "x+cls", "h+cls", "x+h+cls")
 """Representations that a checkpoint gives."""
+DEFAULT_REPRESENTATIONS = (*RAW_REPRESENTATIONS, "init", "h", "cls", "x+cls", "x+h+cls")
+"""What is probed when nothing is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +60,30 @@ class Candidate:
     """Whether the checkpoint was trained on test videos."""
 
 
-def baselines(train: ProbeSide, test: ProbeSide) -> Iterator[Candidate]:
-    """What needs no aggregator: the raw mean, the mean per time bin, the whitened mean."""
+def baselines(train: ProbeSide, test: ProbeSide, *, wanted: Sequence[str]) -> Iterator[Candidate]:
+    """What needs no aggregator: the raw mean, the mean per time bin, the whitened mean; of these, those wanted."""
 
     def candidate(name: str, of_train: NDArray[np.float32], of_test: NDArray[np.float32]) -> Candidate:
         return Candidate(name, of_train, of_test, seed=None, checkpoint=None, seen=False)
 
-    x_train, x_test = time_bins(train.features, 1), time_bins(test.features, 1)
-    yield candidate("x", x_train, x_test)
-    for num_bins in (2, 4):
-        yield candidate(f"x-bins{num_bins}", time_bins(train.features, num_bins), time_bins(test.features, num_bins))
-    whitening = Whitening.fit(x_train)
-    yield candidate("x-whitened", whitening.apply(x_train), whitening.apply(x_test))
+    for name, num_bins in (("x", 1), ("x-bins2", 2), ("x-bins4", 4)):
+        if name in wanted:
+            yield candidate(name, time_bins(train.features, num_bins), time_bins(test.features, num_bins))
+    if "x-whitened" in wanted:
+        x_train, x_test = time_bins(train.features, 1), time_bins(test.features, 1)
+        whitening = Whitening.fit(x_train)
+        yield candidate("x-whitened", whitening.apply(x_train), whitening.apply(x_test))
 
 
-def candidates_of_seed(run: SeedRun, train: ProbeSide, test: ProbeSide, *, device: str) -> Iterator[Candidate]:
-    """The untrained aggregator of a seed, and what its pre-training made of it.
+def available(run: SeedRun, wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted representations that ``candidates_of_seed`` yields, in its order."""
+    return [name for name in ("init", *(LEARNED if run.model is not None else ())) if name in wanted]
+
+
+def candidates_of_seed(
+    run: SeedRun, train: ProbeSide, test: ProbeSide, *, wanted: Sequence[str], device: str
+) -> Iterator[Candidate]:
+    """The untrained aggregator of a seed, and what its pre-training made of it; of these, those wanted.
 
     Both have the same sizes, initial weights and clip positions, so that training is all that they differ in.
 
@@ -83,16 +91,20 @@ def candidates_of_seed(run: SeedRun, train: ProbeSide, test: ProbeSide, *, devic
         run: The seed.
         train: Training videos.
         test: Test videos.
+        wanted: Names of representations.
         device: Torch device that embeds.
     """
+    names = available(run, wanted)
     shuffle_seed = run.seed if run.config.shuffle_positions else None
-    untrained = initial_aggregator(run.config, feature_dim=train.features.feature_dim, seed=run.seed)
-    pair = _embed_both(untrained.to(device), train, test, shuffle_seed=shuffle_seed)
-    yield _candidate("init", pair, "x+cls", seed=run.seed)
-    if run.model is None:
+    if "init" in names:
+        untrained = initial_aggregator(run.config, feature_dim=train.features.feature_dim, seed=run.seed)
+        pair = _embed_both(untrained.to(device), train, test, shuffle_seed=shuffle_seed)
+        yield _candidate("init", pair, "x+cls", seed=run.seed)
+        names.remove("init")
+    if run.model is None or not names:
         return
     pair = _embed_both(run.model.to(device), train, test, shuffle_seed=shuffle_seed)
-    for name in LEARNED:
+    for name in names:
         yield _candidate(name, pair, name, seed=run.seed, checkpoint=run.checkpoint, seen=run.seen)
 
 

@@ -1,5 +1,7 @@
 """``scale-video``: the commands. Each parses, calls one ``run_…``, and prints; slow imports wait until then."""
 
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from scale_video.pipelines import cli_extract, cli_options, cli_store
 from scale_video.pipelines.cli_options import options
 
 if TYPE_CHECKING:
+    from scale_video.evaluate.result import EvaluationRecord
     from scale_video.pipelines.paths import ExperimentRequest
 
 
@@ -94,29 +97,164 @@ def pretrain(restart: bool, tensorboard: bool, **given: Any) -> None:
         click.echo(path)
 
 
-def _evaluation(protocol: str, summary: str) -> click.Command:
-    @click.option("--allow-seen", is_flag=True, help="Evaluate checkpoints that saw test videos; rows are marked.")
-    @cli_options.json_output
-    def command(as_json: bool, allow_seen: bool, **given: Any) -> None:
+_PROBE = options(
+    click.option(
+        "--representations",
+        callback=cli_options.comma_separated,
+        metavar="A,B",
+        help="x, x-bins2, x-bins4, x-whitened, init, h, cls, x+h, x+cls, h+cls, x+h+cls; or all.  "
+        "[default: all but x+h and h+cls]",
+    ),
+    click.option(
+        "--train-share",
+        default="1",
+        show_default=True,
+        callback=cli_options.comma_separated,
+        metavar="A,B",
+        help="Low-shot: shares of the training labels of each class; 1,0.1,0.01 probes with all, 10 % and 1 %.",
+    ),
+    click.option(
+        "--share-seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which labels a share is."
+    ),
+    click.option("--allow-seen", is_flag=True, help="Evaluate checkpoints that saw test videos; rows are marked."),
+    cli_options.json_output,
+)
+_VOTES = options(
+    click.option("--k", default=20, show_default=True, type=click.IntRange(min=1), help="Neighbours that vote (k-NN)."),
+    click.option(
+        "--temperature",
+        default=0.07,
+        show_default=True,
+        type=click.FloatRange(min=0, min_open=True),
+        help="Of the votes (k-NN): weight exp(cosine / temperature).",
+    ),
+)
+
+
+@main.command()
+@_EXPERIMENT
+@click.option(
+    "--protocols",
+    default="knn,linear",
+    show_default=True,
+    callback=cli_options.comma_separated,
+    metavar="A,B",
+    help="knn, linear, nonlinear, retrieval; or all.",
+)
+@_VOTES
+@click.option(
+    "--compare", multiple=True, metavar="A,B", help="Is representation B better than A? Paired test; repeatable."
+)
+@click.option("--per-class", is_flag=True, help="Print the scores of each class too.")
+@_PROBE
+def evaluate(
+    protocols: tuple[str, ...], compare: tuple[str, ...], per_class: bool, as_json: bool, **given: Any
+) -> None:
+    """Evaluate raw and aggregated features by several protocols.
+
+    Compares the raw features, baselines, and every pre-trained seed on the test videos of the split; collects the
+    records in RUNS/DATASET/results.json. `knn`, `linear`, `nonlinear` and `retrieval` are shorthands.
+
+    \b
+    scale-video evaluate --dataset ucf101 --protocols knn,linear --representations x,cls,x+cls
+    scale-video evaluate --dataset ucf101 --protocols all --compare x,x+cls --per-class
+    scale-video evaluate --dataset ucf101 --protocols linear --train-share 1,0.1,0.01
+    """  # noqa: D301 - click's own mark against re-wrapping
+    from scale_video.evaluate.result import PROTOCOLS
+    from scale_video.pipelines import show
+    from scale_video.pipelines.comparison import compare_records
+    from scale_video.pipelines.console import print_json
+    from scale_video.pipelines.paths import open_store, results_path
+    from scale_video.pipelines.per_class import scores_per_class
+
+    request = _experiment_request(given)
+    pairs = [_pair(text) for text in compare]
+    records = _run_probes(
+        request,
+        protocols=PROTOCOLS if protocols == ("all",) else protocols,
+        given=given,
+        also=list(chain.from_iterable(pairs)),
+    )
+    folder = results_path(request).parent
+    comparisons = compare_records(records, pairs, folder=folder)
+    class_names = open_store(request).videos.class_names["label"]
+    by_class = scores_per_class(records, class_names, folder=folder) if per_class else []
+    if as_json:
+        print_json({"records": records, "comparisons": comparisons, "per_class": by_class})
+        return
+    show.records_table(records, title=request.dataset)
+    if by_class:
+        show.classes_table(by_class)
+    if comparisons:
+        show.comparisons_table(comparisons)
+
+
+def _evaluation(protocol: str, summary: str) -> None:
+    """Add the shorthand of one protocol."""
+
+    def command(as_json: bool, **given: Any) -> None:
         from scale_video.pipelines import show
         from scale_video.pipelines.console import print_json
-        from scale_video.pipelines.evaluation import run_evaluation
 
         request = _experiment_request(given)
-        records = run_evaluation(request, protocols=(protocol,), allow_seen=allow_seen)
+        records = _run_probes(request, protocols=(protocol,), given=given)
         print_json(records) if as_json else show.records_table(records, title=f"{request.dataset}, {protocol}")
 
     command.__doc__ = f"""{summary}
 
-    Compares the raw features, baselines, and every pre-trained seed on the test videos of the split; collects the
-    records in RUNS/DATASET/results.json.
+    A shorthand of `evaluate --protocols {protocol}`. Compares the raw features, baselines, and every pre-trained seed
+    on the test videos of the split; collects the records in RUNS/DATASET/results.json.
     """
-    return main.command(name=protocol)(_EXPERIMENT(command))
+    decorate = options(_EXPERIMENT, _VOTES, _PROBE) if protocol == "knn" else options(_EXPERIMENT, _PROBE)
+    main.command(name=protocol)(decorate(command))
 
 
-knn = _evaluation("knn", "Probe by k nearest neighbours.")
-linear = _evaluation("linear", "Probe by logistic regression.")
-nonlinear = _evaluation("nonlinear", "Probe by the paper's MLP.")
+_evaluation("knn", "Probe by k nearest neighbours.")
+_evaluation("linear", "Probe by logistic regression.")
+_evaluation("nonlinear", "Probe by the paper's MLP.")
+_evaluation("retrieval", "Search the training videos by each test video.")
+
+
+def _run_probes(
+    request: "ExperimentRequest", *, protocols: Sequence[str], given: dict[str, Any], also: Sequence[str] = ()
+) -> "list[EvaluationRecord]":
+    """What the commands above share: read their options and probe."""
+    from scale_video.evaluate.options import DEFAULT_OPTIONS, ProbeOptions
+    from scale_video.evaluate.representations import REPRESENTATIONS
+    from scale_video.pipelines.candidates import DEFAULT_REPRESENTATIONS
+    from scale_video.pipelines.evaluation import run_evaluation
+
+    named = given["representations"] or DEFAULT_REPRESENTATIONS
+    representations = REPRESENTATIONS if named == ("all",) else named
+    return run_evaluation(
+        request,
+        protocols=tuple(dict.fromkeys(protocols)),
+        representations=tuple(dict.fromkeys((*representations, *also))),
+        options=[
+            ProbeOptions(
+                k=given.get("k", DEFAULT_OPTIONS.k),
+                temperature=given.get("temperature", DEFAULT_OPTIONS.temperature),
+                train_share=_share(text),
+                share_seed=given["share_seed"],
+            )
+            for text in dict.fromkeys(given["train_share"])
+        ],
+        allow_seen=given["allow_seen"],
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"--train-share {text!r} is no number; say for example 1,0.1,0.01") from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    match text.split(","):
+        case [first, second]:
+            return first.strip(), second.strip()
+    raise ValueError(f"--compare takes two representations, A,B, got {text!r}; repeat it for another pair")
 
 
 @main.command()

@@ -8,6 +8,8 @@ from pathlib import Path
 from time import perf_counter
 
 from scale_video.evaluate.result import EvaluationRecord, read_results
+from scale_video.pipelines.candidates import DEFAULT_REPRESENTATIONS
+from scale_video.pipelines.cli_options import DEMO_BACKBONE
 from scale_video.pipelines.console import note
 from scale_video.pipelines.evaluation import record_digests, run_evaluation
 from scale_video.pipelines.extraction import run_extract, within_budget
@@ -18,7 +20,6 @@ from scale_video.pipelines.rendering import render
 from scale_video.pipelines.requests import ExtractionRequest
 from scale_video.store.read import FeatureStore
 
-BACKBONE = "motion3d"
 PROTOCOLS = ("knn", "linear", "nonlinear")
 
 
@@ -86,7 +87,7 @@ def _experiment(root: Path, request: DemoRequest, *, variant: str) -> Experiment
         dataset=variant,
         store=str(root / "features" / f"{variant}.zarr"),
         preset="demo",
-        backbone=BACKBONE,
+        backbone=DEMO_BACKBONE,
         num_seeds=request.num_seeds,
         overrides=request.overrides,
         runs=root / "runs",
@@ -101,7 +102,7 @@ def _extract(root: Path, request: DemoRequest, *, variant: str) -> None:
         store=str(root / "features" / f"{variant}.zarr"),
         preset="demo",
         overrides=request.overrides,
-        backbones=(BACKBONE,),
+        backbones=(DEMO_BACKBONE,),
         num_workers=request.num_workers,
     )
     result = run_extract(extraction)
@@ -114,7 +115,7 @@ def _evaluate_once(experiment: ExperimentRequest, *, protocols: Sequence[str]) -
     """Evaluate, unless the same features and checkpoints were evaluated before."""
     results = results_path(experiment)
     marker = results.parent / f"{experiment.dataset}-{experiment.experiment}.evaluated.json"
-    digests = record_digests(FeatureStore.open(experiment.store), experiment.load_preset(), backbone=BACKBONE)
+    digests = record_digests(FeatureStore.open(experiment.store), experiment.load_preset(), backbone=DEMO_BACKBONE)
     fingerprint = _fingerprint(experiment, digests, protocols)
     if results.exists() and _read_fingerprint(marker) == fingerprint:
         note(f"evaluated already: {results}")
@@ -124,6 +125,9 @@ def _evaluate_once(experiment: ExperimentRequest, *, protocols: Sequence[str]) -
             if (record.dataset, record.preset) == (experiment.dataset, experiment.experiment)
             and all(getattr(record, name) == digest for name, digest in digests.items())
             and (record.seed is None or record.seed < experiment.num_seeds)
+            and record.protocol in protocols
+            and record.representation in DEFAULT_REPRESENTATIONS
+            and not record.options  # rows of `scale-video evaluate` lie beside these
         ]
     records = run_evaluation(experiment, protocols=protocols)
     write_whole(marker, json.dumps({"fingerprint": fingerprint}) + "\n")
@@ -146,7 +150,9 @@ def _fingerprint(experiment: ExperimentRequest, digests: Mapping[str, str], prot
         "protocols": list(protocols),
         "versions": versions(),
         "checkpoints": [
-            hashlib.blake2b(checkpoint_path(run_dir(experiment, backbone=BACKBONE, seed=seed)).read_bytes()).hexdigest()
+            hashlib.blake2b(
+                checkpoint_path(run_dir(experiment, backbone=DEMO_BACKBONE, seed=seed)).read_bytes()
+            ).hexdigest()
             for seed in range(experiment.num_seeds)
         ],
     }

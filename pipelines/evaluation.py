@@ -1,21 +1,25 @@
-"""``scale-video knn | linear | nonlinear``: what raw and aggregated features are worth on a split."""
+"""``scale-video evaluate``, and its shorthands: what raw and aggregated features are worth on a split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 
 import numpy as np
 import torch
 
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
+from scale_video.evaluate.options import DEFAULT_OPTIONS, ProbeOptions
+from scale_video.evaluate.outcomes import Outcomes, write_outcomes
 from scale_video.evaluate.probe import ProbeOutcome, evaluate_representation
-from scale_video.evaluate.result import EvaluationRecord, add_records, read_results
+from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTATIONS
+from scale_video.evaluate.result import PROTOCOLS, EvaluationRecord, add_records, read_results
 from scale_video.pipelines.candidates import (
+    DEFAULT_REPRESENTATIONS,
     LEARNED,
-    NUM_BASELINES,
     Candidate,
     ProbeSide,
     SeedRun,
+    available,
     baselines,
     candidates_of_seed,
 )
@@ -32,9 +36,17 @@ from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.provenance import feature_identity
 from scale_video.store.union import ReadableStore
 
+OUTCOMES_FOLDER = "outcomes"
+"""Beside ``results.json``; holds the scores of single test videos."""
+
 
 def run_evaluation(
-    request: ExperimentRequest, *, protocols: Sequence[str], allow_seen: bool = False
+    request: ExperimentRequest,
+    *,
+    protocols: Sequence[str],
+    representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
+    options: Sequence[ProbeOptions] = (DEFAULT_OPTIONS,),
+    allow_seen: bool = False,
 ) -> list[EvaluationRecord]:
     """Probe the raw features, the baselines and every pre-trained seed; collect the records in ``results.json``.
 
@@ -43,7 +55,9 @@ def run_evaluation(
 
     Args:
         request: data set, split, features, seeds.
-        protocols: of ``knn``, ``linear``, ``nonlinear``.
+        protocols: of ``PROTOCOLS``.
+        representations: of ``REPRESENTATIONS``; those that need a checkpoint are probed for the seeds that have one.
+        options: every protocol runs under each of them.
         allow_seen: evaluate checkpoints that saw test videos, and mark their rows.
 
     Returns:
@@ -51,15 +65,22 @@ def run_evaluation(
 
     Raises:
         StoreError: the store, a view or the features are not there, or not complete.
-        ValueError: no labels, no such split, views of different weights, a damaged results file, or a checkpoint that
-            saw test videos or was trained on other features.
+        ValueError: an unknown name, no labels, no such split, views of different weights, a damaged results file,
+            nothing to probe, or a checkpoint that saw test videos or was trained on other features.
     """
+    _check_names("protocol", protocols, PROTOCOLS)
+    _check_names("representation", representations, REPRESENTATIONS)
     preset = request.load_preset()
     store = open_store(request)
     backbone = choose_backbone(store, view=preset.train_view, wanted=request.backbone)
     _check_labels(store)
     digests = record_digests(store, preset, backbone=backbone)
-    runs = [_seed_run(request, store, preset, backbone=backbone, seed=seed) for seed in range(request.num_seeds)]
+    raw = [name for name in RAW_REPRESENTATIONS if name in representations]
+    seeds = range(request.num_seeds if len(raw) < len(set(representations)) else 0)
+    runs = [_seed_run(request, store, preset, backbone=backbone, seed=seed) for seed in seeds]
+    num_candidates = len(raw) + sum(len(available(run, representations)) for run in runs)
+    if num_candidates == 0:
+        raise ValueError(f"{', '.join(representations)} need a checkpoint; run `scale-video pretrain` first")
     if not allow_seen:
         _refuse_seen(runs)
     results = results_path(request)
@@ -69,13 +90,14 @@ def run_evaluation(
     train = _side(store, request.split, "train", view=preset.train_view, backbone=backbone)
     test = _side(store, request.split, "test", view=preset.test_view, backbone=backbone)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    seeds = (candidates_of_seed(run, train, test, device=device) for run in runs)
-    num_candidates = NUM_BASELINES + sum(1 if run.model is None else 1 + len(LEARNED) for run in runs)
+    of_seeds = (candidates_of_seed(run, train, test, wanted=representations, device=device) for run in runs)
+    num_classes = len(store.videos.class_names["label"])
     records: list[EvaluationRecord] = []
-    with ticking("probing", num_candidates * len(protocols)) as ticker:
-        for candidate in chain(baselines(train, test), chain.from_iterable(seeds)):
-            of_candidate = []
-            for protocol in protocols:
+    num_probed = 0
+    with ticking("probing", num_candidates * len(protocols) * len(options)) as ticker:
+        for candidate in chain(baselines(train, test, wanted=representations), chain.from_iterable(of_seeds)):
+            of_candidate: list[EvaluationRecord] = []
+            for protocol, option in product(protocols, options):
                 outcome = evaluate_representation(
                     candidate.train,
                     train.labels,
@@ -84,14 +106,25 @@ def run_evaluation(
                     test.labels,
                     test.groups,
                     protocol=protocol,
-                    num_classes=len(store.videos.class_names["label"]),
+                    num_classes=num_classes,
                     seed=candidate.seed or 0,
+                    options=option,
                     device=device,
                 )
                 outcome = replace(outcome, note=_joined(outcome.note, _left_out_note(train, test)))
-                record = _record(request, candidate, outcome, protocol=protocol, backbone=backbone, digests=digests)
-                of_candidate.append(record)
-                ticker.update(len(records) + len(of_candidate), f"{candidate.name}, {protocol}")
+                found = _records(
+                    request,
+                    candidate,
+                    outcome,
+                    protocol=protocol,
+                    options=option.departures(protocol),
+                    backbone=backbone,
+                    digests=digests,
+                )
+                write_outcomes(results.parent / found[0].outcomes, _outcomes(outcome, test))
+                of_candidate += found
+                num_probed += 1
+                ticker.update(num_probed, f"{candidate.name}, {protocol}")
             add_records(results, of_candidate)
             records += of_candidate
     return records
@@ -118,6 +151,14 @@ def record_digests(store: ReadableStore, preset: Preset, *, backbone: str) -> di
         "test_plan_digest": test["plan_digest"],
         "weights_digest": train["weights_digest"],
     }
+
+
+def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    if not names:
+        raise ValueError(f"name at least one {what} of {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{what} {name!r} is none of {', '.join(known)}")
 
 
 def _check_labels(store: ReadableStore) -> None:
@@ -189,16 +230,29 @@ def _side(store: ReadableStore, split: str, part: str, *, view: str, backbone: s
     )
 
 
-def _record(
+def _outcomes(outcome: ProbeOutcome, test: ProbeSide) -> Outcomes:
+    tested = np.flatnonzero(test.labels >= 0)
+    return Outcomes(
+        video_ids=np.array([test.features.video_ids[row] for row in tested], dtype=np.str_),
+        groups=test.groups[tested],
+        labels=test.labels[tested].astype(np.int64),
+        scores=outcome.scores,
+    )
+
+
+def _records(
     request: ExperimentRequest,
     candidate: Candidate,
     outcome: ProbeOutcome,
     *,
     protocol: str,
+    options: Mapping[str, float],
     backbone: str,
     digests: Mapping[str, str],
-) -> EvaluationRecord:
-    return EvaluationRecord(
+) -> list[EvaluationRecord]:
+    """A record for each metric."""
+    [(first_metric, first), *others] = outcome.estimates.items()
+    record = EvaluationRecord(
         dataset=request.dataset,
         split=request.split,
         preset=request.experiment,
@@ -206,10 +260,10 @@ def _record(
         **digests,
         representation=candidate.name,
         protocol=protocol,
-        metric="top1",
-        value=outcome.top1,
-        ci_low=outcome.ci_low,
-        ci_high=outcome.ci_high,
+        metric=first_metric,
+        value=first.value,
+        ci_low=first.low,
+        ci_high=first.high,
         num_train=outcome.num_train,
         num_test=outcome.num_test,
         seed=candidate.seed,
@@ -218,7 +272,16 @@ def _record(
         seconds=outcome.seconds,
         seen=candidate.seen,
         note=outcome.note,
+        options=options,
     )
+    record = replace(record, outcomes=f"{OUTCOMES_FOLDER}/{record.outcomes_name}")
+    return [
+        record,
+        *(
+            replace(record, metric=metric, value=estimate.value, ci_low=estimate.low, ci_high=estimate.high)
+            for metric, estimate in others
+        ),
+    ]
 
 
 def _left_out_note(train: ProbeSide, test: ProbeSide) -> str:

@@ -74,3 +74,15 @@ def test_bad_values(correct: np.ndarray, groups: np.ndarray, message: str) -> No
 def test_bad_parameters(num_resamples: int, confidence: float) -> None:
     with pytest.raises(ValueError, match=f"got {num_resamples} and {confidence}"):
         bootstrap_interval(np.ones(3), np.arange(3), num_resamples=num_resamples, confidence=confidence)
+
+
+def test_per_class_is_the_estimate_of_each_class_alone() -> None:
+    rng = np.random.default_rng(0)
+    scores, groups, labels = rng.random(60), rng.integers(12, size=60), rng.integers(3, size=60) * 2
+    found = bootstrap.estimate_per_class(scores, groups, labels)
+    assert list(found) == [0, 2, 4]
+    for label, (estimate, number) in found.items():
+        chosen = labels == label
+        assert number == chosen.sum()
+        assert estimate.value == pytest.approx(scores[chosen].mean())
+        assert (estimate.low, estimate.high) == bootstrap_interval(scores[chosen], groups[chosen])

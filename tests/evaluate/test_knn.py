@@ -57,7 +57,7 @@ def test_equals_a_loop_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = rng.normal(size=(2, 40, 6)).astype(np.float32)
     labels = rng.integers(5, size=40)
     expected = slow_scores(slow_similarities(train, test), labels, num_classes=5, k=20)
-    monkeypatch.setattr(knn, "_CHUNK_SIMILARITIES", 7 * 40)  # seven test videos at a time
+    monkeypatch.setattr(knn, "_CHUNK_QUERIES", 7)
     scores = knn_scores(train, labels, test, num_classes=5)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     np.testing.assert_allclose(scores.sum(axis=1), 1)
@@ -138,3 +138,11 @@ def test_bad_parameters(k: int, temperature: float) -> None:
     train = np.eye(3, dtype=np.float32)
     with pytest.raises(ValueError, match=f"got k={k} and temperature={temperature}"):
         knn_scores(train, np.arange(3), train, num_classes=3, k=k, temperature=temperature)
+
+
+def test_a_class_that_nobody_voted_for_is_not_named() -> None:
+    train = np.eye(3, dtype=np.float32)
+    prediction = knn_predict(train, np.array([4, 6, 6]), train, num_classes=8, k=1)
+    assert prediction.ranked.tolist() == [[4, -1, -1, -1, -1], [6, -1, -1, -1, -1], [6, -1, -1, -1, -1]]
+    assert prediction.hits(np.array([4, 0, 6]), top=5).tolist() == [True, False, True]
+    assert not prediction.hits(np.array([-1, -1, -1]), top=5).any()

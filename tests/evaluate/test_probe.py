@@ -1,20 +1,35 @@
 import numpy as np
 import pytest
 
-from scale_video.evaluate.bootstrap import bootstrap_interval
+from scale_video.evaluate.bootstrap import bootstrap_interval, estimate
 from scale_video.evaluate.knn import knn_predict
 from scale_video.evaluate.linear import linear_probe
+from scale_video.evaluate.low_shot import draw_share
 from scale_video.evaluate.nonlinear import NonlinearConfig, nonlinear_probe
+from scale_video.evaluate.options import ProbeOptions
 from scale_video.evaluate.probe import ProbeOutcome, evaluate_representation
 from scale_video.evaluate.result import PROTOCOLS
+from scale_video.evaluate.retrieval import recalled, retrieve
 
 SMALL = NonlinearConfig(learning_rates=(1e-2,), max_epochs=3, hidden_dim=16, output_dim=8)
 
 
-def evaluate(train, test, *, protocol: str = "knn", num_classes: int = 3, seed: int = 0) -> ProbeOutcome:
+def evaluate(
+    train, test, *, protocol: str = "knn", num_classes: int = 3, seed: int = 0, **options: float
+) -> ProbeOutcome:
     return evaluate_representation(
-        *train, *test, protocol=protocol, num_classes=num_classes, seed=seed, nonlinear=SMALL
+        *train,
+        *test,
+        protocol=protocol,
+        num_classes=num_classes,
+        seed=seed,
+        options=ProbeOptions(**options),
+        nonlinear=SMALL,
     )
+
+
+def main_metric(outcome: ProbeOutcome) -> str:
+    return next(iter(outcome.estimates))
 
 
 @pytest.fixture
@@ -33,16 +48,57 @@ def test_each_protocol_is_the_probe_of_its_name(train, test) -> None:
         "linear": linear_probe(*train, test.vectors, seed=7),
         "nonlinear": nonlinear_probe(*train, test.vectors, num_classes=3, seed=7, config=SMALL),
     }
-    for protocol in PROTOCOLS:
+    for protocol in ("knn", "linear", "nonlinear"):
         outcome = evaluate(train, test, protocol=protocol, seed=7)
         np.testing.assert_array_equal(outcome.predictions, expected[protocol].classes)
         assert outcome.hyperparameters == expected[protocol].hyperparameters
         correct = expected[protocol].classes == test.labels
-        assert outcome.top1 == correct.mean()
-        assert (outcome.ci_low, outcome.ci_high) == bootstrap_interval(correct, test.groups)
-        assert outcome.ci_low < outcome.top1 < outcome.ci_high
+        assert list(outcome.estimates) == ["top1"]  # of three classes, all are among the first five
+        found = outcome.estimates["top1"]
+        np.testing.assert_array_equal(outcome.scores["top1"], correct)
+        assert found.value == correct.mean()
+        assert (found.low, found.high) == bootstrap_interval(correct, test.groups)
+        assert found.low < found.value < found.high
         assert (outcome.num_train, outcome.num_test, outcome.note) == (80, 40, "")
         assert outcome.seconds > 0
+
+
+def test_retrieval_is_the_mean_over_queries(train, test) -> None:
+    outcome = evaluate(train, test, protocol="retrieval")
+    ranking = retrieve(train.vectors, train.labels, test.vectors, test.labels)
+    assert list(outcome.estimates) == ["r@1", "r@5", "r@10", "r@20", "r@50", "map"]
+    for depth in (1, 5, 10, 20, 50):
+        hits = recalled(ranking, train.labels, test.labels, depth=depth)
+        assert outcome.estimates[f"r@{depth}"].value == hits.mean()
+    assert outcome.estimates["map"] == estimate(ranking.average_precision, test.groups)
+    np.testing.assert_array_equal(outcome.predictions, train.labels[ranking.nearest[:, 0]])
+
+
+@pytest.mark.parametrize("protocol", ["knn", "linear", "nonlinear"])
+def test_top5_counts_the_label_among_the_first_five_classes(protocol: str, make_videos) -> None:
+    train, test = (make_videos(160, seed=seed, num_classes=8, spread=3.0) for seed in (0, 1))
+    outcome = evaluate(train, test, protocol=protocol, num_classes=8)
+    top1, top5 = (outcome.estimates[metric].value for metric in ("top1", "top5"))
+    assert top1 < top5 < 1
+    assert (outcome.scores["top5"] >= outcome.scores["top1"]).all()
+    assert top1 == (outcome.predictions == test.labels).mean()
+
+
+def test_options_reach_the_protocol(train, test) -> None:
+    expected = knn_predict(train.vectors, train.labels, test.vectors, num_classes=3, k=3, temperature=1.0)
+    outcome = evaluate(train, test, k=3, temperature=1.0)
+    np.testing.assert_array_equal(outcome.predictions, expected.classes)
+    assert outcome.hyperparameters == {"k": 3, "temperature": 1.0}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_low_shot_is_the_probe_of_the_drawn_rows(protocol: str, train, test) -> None:
+    rows = draw_share(train.labels, 0.25, seed=4)
+    drawn = evaluate(type(train)(*(column[rows] for column in train)), test, protocol=protocol)
+    outcome = evaluate(train, test, protocol=protocol, train_share=0.25, share_seed=4)
+    assert outcome.estimates == drawn.estimates
+    assert outcome.num_train == len(rows) < 25
+    assert f"{len(rows)} of 80 training labels, drawn by seed 4" in outcome.note
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -52,7 +108,7 @@ class TestNothingLeaks:
         first, second = (evaluate(train, side, protocol=protocol) for side in (test, shuffled))
         np.testing.assert_array_equal(first.predictions, second.predictions)
         assert first.hyperparameters == second.hyperparameters
-        assert first.top1 != second.top1
+        assert first.estimates != second.estimates
 
     def test_test_videos_change_no_other_prediction(self, protocol: str, train, test) -> None:
         changed = test._replace(vectors=test.vectors.copy())
@@ -76,7 +132,7 @@ class TestUnusualVideos:
         outcome = evaluate(more_train, more_test, protocol=protocol)
         np.testing.assert_array_equal(outcome.predictions[:40], plain.predictions)
         assert outcome.predictions.shape == (43,)
-        assert (outcome.top1, outcome.ci_low, outcome.ci_high) == (plain.top1, plain.ci_low, plain.ci_high)
+        assert outcome.estimates == plain.estimates
         assert (outcome.num_train, outcome.num_test) == (80, 40)
         assert outcome.note == "without a label and left out: 3 training and 3 test videos"
 
@@ -100,7 +156,8 @@ class TestUnusualVideos:
             protocol=protocol,
         )
         assert (outcome.num_train, outcome.num_test) == (2, 1)
-        assert (outcome.ci_low, outcome.ci_high) == (0.0, 1.0)
+        found = outcome.estimates[main_metric(outcome)]
+        assert (found.low, found.high) == (0.0, 1.0)
         assert "one test group only: no interval" in outcome.note
 
 
@@ -118,11 +175,17 @@ def test_half_precision_and_plain_lists_of_groups(train, test) -> None:
 
 class TestErrors:
     def test_unknown_protocol(self, train, test) -> None:
-        with pytest.raises(ValueError, match="protocol 'svm' is none of knn, linear, nonlinear"):
+        with pytest.raises(ValueError, match="protocol 'svm' is none of knn, linear, nonlinear, retrieval"):
             evaluate(train, test, protocol="svm")
 
     @pytest.mark.parametrize(
-        ("protocol", "spoken"), [("knn", "k-NN"), ("linear", "the linear probe"), ("nonlinear", "the nonlinear probe")]
+        ("protocol", "spoken"),
+        [
+            ("knn", "k-NN"),
+            ("linear", "the linear probe"),
+            ("nonlinear", "the nonlinear probe"),
+            ("retrieval", "retrieval"),
+        ],
     )
     def test_no_labels(self, protocol: str, spoken: str, train, test) -> None:
         unlabelled = train._replace(labels=np.full(80, -1))

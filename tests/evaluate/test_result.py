@@ -38,7 +38,7 @@ LEARNED = dataclasses.replace(RAW, representation="x+cls", seed=0, checkpoint="r
 def test_fields_are_those_of_the_file() -> None:
     names = (
         "dataset split preset backbone plan_digest test_plan_digest weights_digest representation protocol metric "
-        "value ci_low ci_high num_train num_test seed checkpoint hyperparameters seconds seen note"
+        "value ci_low ci_high num_train num_test seed checkpoint hyperparameters seconds seen note options outcomes"
     )
     assert [field.name for field in dataclasses.fields(EvaluationRecord)] == names.split()
 
@@ -47,8 +47,9 @@ def test_fields_are_those_of_the_file() -> None:
     ("changes", "message"),
     [
         ({"representation": "y"}, "representation 'y' is none of x, h, cls"),
-        ({"protocol": "svm"}, "protocol 'svm' is none of knn, linear, nonlinear"),
-        ({"metric": "mse"}, "metric 'mse' is none of top1"),
+        ({"protocol": "svm"}, "protocol 'svm' is none of knn, linear, nonlinear, retrieval"),
+        ({"metric": "mse"}, "metric 'mse' is none of top1, top5, r@1"),
+        ({"metric": "map", "value": 1.1}, r"map must be a fraction with an interval, got 1.1"),
         ({"value": 40.0}, r"top1 must be a fraction with an interval, got 40.0 \(0.35, 0.45\)"),
         ({"ci_low": 0.5}, "top1 must be a fraction"),
         ({"ci_high": float("nan")}, "top1 must be a fraction"),
@@ -109,11 +110,31 @@ def test_new_rows_replace_those_of_their_key() -> None:
         {"weights_digest": "w2"},
         {"representation": "cls"},
         {"protocol": "linear"},
+        {"metric": "top5"},
         {"seed": 3},
+        {"options": {"k": 5}},
+        {"options": {"train_share": 0.1, "share_seed": 0}},
     ],
 )
 def test_every_part_of_the_key_keeps_rows_apart(change: dict) -> None:
     assert len(merge_records([LEARNED], [dataclasses.replace(LEARNED, **change)])) == 2
+
+
+def test_metrics_of_one_probe_share_a_file_of_outcomes_and_others_do_not() -> None:
+    other = dataclasses.replace(LEARNED, options={"k": 5})
+    assert dataclasses.replace(LEARNED, metric="top5").outcomes_name == LEARNED.outcomes_name
+    assert len({record.outcomes_name for record in (LEARNED, RAW, other)}) == 3
+
+
+def test_rows_of_before_there_were_options_are_those_of_the_defaults(tmp_path: Path) -> None:
+    row = dataclasses.asdict(RAW)
+    del row["options"], row["outcomes"]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([row]))
+    assert read_results(path) == [RAW]
+    again = dataclasses.replace(RAW, value=0.36)
+    add_records(path, [again])
+    assert read_results(path) == [again]
 
 
 def _add_one_by_one(path: Path, splits: range) -> None:

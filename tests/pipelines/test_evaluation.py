@@ -2,18 +2,23 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
 from scale_video.aggregate.initial_aggregator import initial_aggregator
+from scale_video.evaluate.outcomes import read_outcomes, write_outcomes
 from scale_video.evaluate.probe import evaluate_representation
 from scale_video.evaluate.result import EvaluationRecord, read_results
 from scale_video.pipelines import evaluation
+from scale_video.pipelines.comparison import compare_records
 from scale_video.pipelines.evaluation import run_evaluation
 from scale_video.pipelines.paths import ExperimentRequest
 from scale_video.pipelines.pretraining import run_pretraining
+from scale_video.store.create import add_backbone
 from scale_video.store.read import FeatureStore
 
 MakeStore = Callable[..., str]
@@ -178,3 +183,154 @@ def test_what_is_probed_is_kept_when_a_later_probe_fails(
         run_evaluation(request_for(make_store(tmp_path / "a.zarr")), protocols=("knn",))
     kept = json.loads((tmp_path / "runs/folder/results.json").read_text())
     assert [row["representation"] for row in kept] == ["x", "x-bins2", "x-bins4", "x-whitened"]
+
+
+class TestEvaluateCommand:
+    """``scale-video evaluate`` on a store with a checkpoint, in the folders of ``request_for``."""
+
+    @pytest.fixture
+    def evaluate(
+        self, tmp_path: Path, make_store: MakeStore, request_for: Requests, run_cli: Callable[..., Result]
+    ) -> Callable[..., Result]:
+        store = make_store(tmp_path / "a.zarr")
+        run_pretraining(request_for(store))
+
+        def run(*arguments: object, status: int = 0, command: str = "evaluate") -> Result:
+            return run_cli(command, "--dataset", "folder", "--store", store, *arguments, status=status)
+
+        return run
+
+    def test_protocols_representations_and_their_table(self, evaluate: Callable[..., Result]) -> None:
+        shown = evaluate("--protocols", "all", "--representations", "x,cls, x+h").stdout
+        lines = [line for line in shown.splitlines() if line.startswith("│")]
+        assert [line.split()[1] for line in lines] == ["x", "cls", "x+h"]
+        [heading] = [line for line in shown.splitlines() if "representation" in line]
+        for column in ("k-NN top-1", "linear top-1", "nonlinear top-1", "retrieval R@1", "retrieval mAP"):
+            assert column in heading
+        records = read_results(Path("runs/folder/results.json"))
+        assert {(record.protocol, record.representation) for record in records} == {
+            (protocol, name) for protocol in ("knn", "linear", "nonlinear", "retrieval") for name in ("x", "cls", "x+h")
+        }
+
+    @pytest.mark.parametrize("protocol", ["knn", "linear", "nonlinear", "retrieval"])
+    def test_shorthands_are_the_same(self, evaluate: Callable[..., Result], protocol: str) -> None:
+        short = json.loads(evaluate("--representations", "x,cls", "--json", command=protocol).stdout)
+        long = json.loads(evaluate("--protocols", protocol, "--representations", "x,cls", "--json").stdout)
+        assert (long["comparisons"], long["per_class"]) == ([], [])
+        for row, again in zip(short, long["records"], strict=True):
+            assert row | {"seconds": 0} == again | {"seconds": 0}
+
+    def test_rows_of_other_options_stay_beside_each_other(self, evaluate: Callable[..., Result]) -> None:
+        for options in (
+            (),
+            ("--k", 3),
+            ("--k", 3),
+            ("--temperature", 1),
+            ("--train-share", "1,0.5", "--share-seed", 2),
+        ):
+            shown = evaluate("--representations", "x", *options, command="knn").stdout
+        assert "k-NN, 50 % of labels, draw 2" in shown
+        records = read_results(Path("runs/folder/results.json"))
+        assert [dict(record.options) for record in records] == [
+            {}, {"k": 3}, {"share_seed": 2, "train_share": 0.5}, {"temperature": 1},
+        ]  # fmt: skip
+        assert [record.num_train for record in records] == [28, 28, 14, 28]
+        assert len({record.outcomes for record in records}) == 4
+
+    def test_comparison_is_of_the_outcomes_kept(self, evaluate: Callable[..., Result]) -> None:
+        arguments = (
+            "--protocols",
+            "knn,retrieval",
+            "--representations",
+            "x",
+            "--compare",
+            "x,x+cls",
+            "--compare",
+            "h,cls",
+        )
+        found = json.loads(evaluate(*arguments, "--json").stdout)
+        assert [(row["second"], row["protocol"], row["metric"]) for row in found["comparisons"][:2]] == [
+            ("x+cls", "knn", "top1"), ("x+cls", "retrieval", "r@1"),
+        ]  # fmt: skip
+        values = {(row["representation"], row["protocol"], row["metric"]): row["value"] for row in found["records"]}
+        assert len(found["comparisons"]) == 2 * 7
+        for row in found["comparisons"]:
+            of = (row["protocol"], row["metric"])
+            assert row["difference"] == pytest.approx(values[row["second"], *of] - values[row["first"], *of])
+            assert row["ci_low"] <= row["difference"] <= row["ci_high"]
+            assert 0 < row["p"] <= 1
+            assert (row["seed"], row["num_test"]) == (0, 12)
+        shown = evaluate(*arguments).stdout
+        assert "x+cls − x" in shown
+        assert "cls − h" in shown
+
+    def test_scores_per_class(self, evaluate: Callable[..., Result]) -> None:
+        arguments = ("--protocols", "knn", "--representations", "x,cls", "--per-class")
+        found = json.loads(evaluate(*arguments, "--json").stdout)
+        assert [(row["class_name"], row["representation"], row["num_test"]) for row in found["per_class"]] == [
+            ("a", "x", 6), ("b", "x", 6), ("a", "cls", 6), ("b", "cls", 6),
+        ]  # fmt: skip
+        for record, pair in zip(found["records"], (found["per_class"][:2], found["per_class"][2:]), strict=True):
+            assert record["value"] == pytest.approx(sum(row["value"] for row in pair) / 2)
+        shown = evaluate(*arguments).stdout
+        assert "k-NN top-1 % by class" in shown
+        assert "cls, seed 0" in shown
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--protocols", "svm"), "protocol 'svm' is none of knn, linear, nonlinear, retrieval"),
+            (("--protocols", ""), "name at least one protocol of knn, linear"),
+            (("--representations", "x,y"), "representation 'y' is none of x, h, cls, x+h"),
+            (("--compare", "x"), "--compare takes two representations, A,B, got 'x'"),
+            (("--compare", "x,z"), "representation 'z' is none of x, h, cls"),
+            (
+                ("--train-share", "2"),
+                "the share of training labels must be in (0, 1] and its seed not negative, got 2.0",
+            ),
+            (("--train-share", "few"), "--train-share 'few' is no number; say for example 1,0.1,0.01"),
+            (
+                ("--representations", "cls", "--label", "other"),
+                "cls need a checkpoint; run `scale-video pretrain` first",
+            ),
+            (("--backbone", "none"), "has no features of 'none'; it has: tiny; `scale-video extract` makes them"),
+        ],
+    )
+    def test_mistakes_are_one_line(
+        self, evaluate: Callable[..., Result], arguments: tuple[str, ...], message: str
+    ) -> None:
+        result = evaluate(*arguments, status=1)
+        assert message in result.stderr.splitlines()[-1]
+        assert not Path("runs/folder/results.json").exists()
+
+    def test_features_that_are_not_complete_are_counted(self, evaluate: Callable[..., Result]) -> None:
+        for view in ("random", "grid"):
+            add_backbone("a.zarr", view=view, name="later", feature_dim=4, weights_digest="w1", attributes={})
+        result = evaluate("--representations", "x", "--backbone", "later", status=1)
+        assert "28 of 28 videos of random/later in store" in result.stderr
+        assert "are not extracted yet; run the same `scale-video extract` again" in result.stderr
+
+
+def test_raw_representations_need_no_checkpoint_and_load_none(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scale_video.pipelines.candidates.initial_aggregator", None)
+    monkeypatch.setattr(evaluation, "load_aggregator", None)
+    request = request_for(make_store(tmp_path / "a.zarr"))
+    records = run_evaluation(request, protocols=("knn",), representations=("x-bins2", "x"))
+    assert [record.representation for record in records] == ["x", "x-bins2"]
+
+
+def test_rows_without_outcomes_cannot_be_compared(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> None:
+    request = request_for(make_store(tmp_path / "a.zarr"))
+    records = run_evaluation(request, protocols=("knn",), representations=("x", "x-bins2"))
+    folder = tmp_path / "runs/folder"
+    with pytest.raises(ValueError, match="nothing to compare between 'x' and 'h'; there is: x, x-bins2"):
+        compare_records(records, [("x", "h")], folder=folder)
+    old = [replace(record, outcomes="") for record in records]
+    with pytest.raises(ValueError, match="row of 'x' keeps no outcomes of single videos; run the probe again"):
+        compare_records(old, [("x", "x-bins2")], folder=folder)
+    outcomes = read_outcomes(folder / records[0].outcomes)
+    write_outcomes(folder / records[0].outcomes, replace(outcomes, video_ids=outcomes.video_ids[::-1]))
+    with pytest.raises(ValueError, match="'x' and 'x-bins2' were tested on different videos; run both again"):
+        compare_records(records, [("x", "x-bins2")], folder=folder)

@@ -1,0 +1,54 @@
+"""What a user may set about a probe, and which of it tells two rows of results apart."""
+
+from dataclasses import dataclass
+
+DEFAULT_K = 20
+DEFAULT_TEMPERATURE = 0.07
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
+    """Options of the probes; the defaults are SCALE's (ICCV 2023)."""
+
+    k: int = DEFAULT_K
+    """Neighbours that vote in k-NN."""
+    temperature: float = DEFAULT_TEMPERATURE
+    """Of k-NN's votes."""
+    train_share: float = 1.0
+    """Share of the training labels that the probe sees, in (0, 1]: low-shot where it is below 1."""
+    share_seed: int = 0
+    """Which labels these are."""
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ValueError: a number is out of its range.
+        """
+        if self.k < 1 or not self.temperature > 0:
+            raise ValueError(
+                f"k must be at least 1 and temperature positive, got k={self.k} and temperature={self.temperature}"
+            )
+        if not 0 < self.train_share <= 1 or self.share_seed < 0:
+            raise ValueError(
+                f"the share of training labels must be in (0, 1] and its seed not negative, got {self.train_share} "
+                f"and {self.share_seed}"
+            )
+
+    def departures(self, protocol: str) -> dict[str, float]:
+        """Those options that a protocol heeds and that are not the defaults: what the key of a record carries.
+
+        # k=5 under knn -> {"k": 5}; under linear -> {}; a share of .01 under either -> train_share and share_seed
+        """
+        named: dict[str, float] = {}
+        if protocol == "knn":
+            if self.k != DEFAULT_K:
+                named["k"] = self.k
+            if self.temperature != DEFAULT_TEMPERATURE:
+                named["temperature"] = self.temperature
+        if self.train_share < 1:
+            named |= {"train_share": self.train_share, "share_seed": self.share_seed}
+        return named
+
+
+DEFAULT_OPTIONS = ProbeOptions()

@@ -1,0 +1,97 @@
+"""Whether one representation is better than another: pairs of records, compared on the same test videos."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from scale_video.evaluate.comparison import compare_paired
+from scale_video.evaluate.outcomes import Outcomes, read_outcomes
+from scale_video.evaluate.result import EvaluationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How much better the second of two representations is, under one protocol and metric."""
+
+    first: str
+    second: str
+    protocol: str
+    options: Mapping[str, float]
+    metric: str
+    seed: int | None
+    """Of the pre-training; None where both are raw."""
+    difference: float
+    """Second minus first."""
+    ci_low: float
+    """Ends of the 95 % bootstrap interval over test groups."""
+    ci_high: float
+    p: float
+    """Of the two-sided test that they are equally good; see ``evaluate/comparison.py``."""
+    num_test: int
+
+
+def compare_records(
+    records: Sequence[EvaluationRecord], pairs: Sequence[tuple[str, str]], *, folder: Path
+) -> list[Comparison]:
+    """Compare representations pair by pair, under every protocol, option and metric that both have.
+
+    Of two learned representations those of the same seed are compared; a raw one is compared with each seed.
+
+    Args:
+        records: Of one data set and split.
+        pairs: Names of representations.
+        folder: That of ``results.json``, which the records' outcomes lie below.
+
+    Raises:
+        ValueError: nothing to compare, or outcomes that are damaged or of different videos.
+    """
+    compared = []
+    for first, second in pairs:
+        found = list(_pairs(records, first, second))
+        if not found:
+            there = ", ".join(dict.fromkeys(record.representation for record in records))
+            raise ValueError(f"nothing to compare between {first!r} and {second!r}; there is: {there}")
+        compared += [_compare(one, other, folder=folder) for one, other in found]
+    return compared
+
+
+def _pairs(
+    records: Sequence[EvaluationRecord], first: str, second: str
+) -> Iterator[tuple[EvaluationRecord, EvaluationRecord]]:
+    for one in (record for record in records if record.representation == first):
+        for other in (record for record in records if record.representation == second):
+            same_probe = (one.protocol, one.options, one.metric) == (other.protocol, other.options, other.metric)
+            if same_probe and (one.seed == other.seed or None in (one.seed, other.seed)):
+                yield one, other
+
+
+def _compare(one: EvaluationRecord, other: EvaluationRecord, *, folder: Path) -> Comparison:
+    first, second = (_outcomes(record, folder) for record in (one, other))
+    if not np.array_equal(first.video_ids, second.video_ids):
+        raise ValueError(
+            f"{one.representation!r} and {other.representation!r} were tested on different videos; run both again"
+        )
+    difference = compare_paired(first.scores[one.metric], second.scores[other.metric], first.groups)
+    return Comparison(
+        first=one.representation,
+        second=other.representation,
+        protocol=one.protocol,
+        options=one.options,
+        metric=one.metric,
+        seed=other.seed if one.seed is None else one.seed,
+        difference=difference.value,
+        ci_low=difference.low,
+        ci_high=difference.high,
+        p=difference.p,
+        num_test=len(first.labels),
+    )
+
+
+def _outcomes(record: EvaluationRecord, folder: Path) -> Outcomes:
+    if not record.outcomes:
+        raise ValueError(
+            f"the row of {record.representation!r} keeps no outcomes of single videos; run the probe again"
+        )
+    return read_outcomes(folder / record.outcomes)
