@@ -148,9 +148,10 @@ def test_files_named_after_the_youtube_video_alone(data):
     assert (table.labels["label"][row], table.splits["1"][row], table.groups[row]) == (0, 1, "0347ZoDXyP0")
 
 
-def test_the_official_test_part_is_a_split_of_its_own(data, encoded):
+def test_the_official_test_part_is_a_split_of_its_own(data, encoded, caplog):
     write_lists(data / "annotations", test=TEST)
     assert list_kinetics(data, dataset="kinetics400").splits.keys() == {"1"}  # none of its videos is there
+    assert caplog.text == ""
     (data / "test").mkdir()
     shutil.copy(encoded, data / "test/testtesttes_000000_000010.mp4")
     table = list_kinetics(data, dataset="kinetics400")
