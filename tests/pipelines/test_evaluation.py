@@ -1,19 +1,22 @@
 """Which checkpoints are evaluated on which features, what the control is, and what a row of results says."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
 from scale_video.aggregate.initial_aggregator import initial_aggregator
+from scale_video.evaluate.nonlinear import NonlinearConfig, nonlinear_probe
 from scale_video.evaluate.outcomes import read_outcomes, write_outcomes
 from scale_video.evaluate.probe import evaluate_representation
 from scale_video.evaluate.result import EvaluationRecord, read_results
 from scale_video.pipelines import evaluation
+from scale_video.pipelines.cli import main
 from scale_video.pipelines.comparison import compare_records
 from scale_video.pipelines.evaluation import run_evaluation
 from scale_video.pipelines.paths import ExperimentRequest
@@ -185,18 +188,29 @@ def test_what_is_probed_is_kept_when_a_later_probe_fails(
     assert [row["representation"] for row in kept] == ["x", "x-bins2", "x-bins4", "x-whitened"]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, make_store: MakeStore, small_training: tuple[str, ...]) -> Path:
+    root = tmp_path_factory.mktemp("trained")
+    arguments = ("--dataset", "folder", "--store", make_store(root / "a.zarr"), "--runs", str(root / "runs"))
+    assert CliRunner().invoke(main, ["pretrain", *arguments, *small_training]).exit_code == 0
+    return root
+
+
 class TestEvaluateCommand:
-    """``scale-video evaluate`` on a store with a checkpoint, in the folders of ``request_for``."""
+    """``scale-video evaluate`` on a store with a checkpoint, and a perceptron of a size for tests."""
 
     @pytest.fixture
     def evaluate(
-        self, tmp_path: Path, make_store: MakeStore, request_for: Requests, run_cli: Callable[..., Result]
+        self, trained: Path, tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
     ) -> Callable[..., Result]:
-        store = make_store(tmp_path / "a.zarr")
-        run_pretraining(request_for(store))
+        def small(*arguments, config, **options):
+            return nonlinear_probe(*arguments, config=NonlinearConfig(hidden_dim=8, output_dim=8), **options)
+
+        shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+        monkeypatch.setattr("scale_video.evaluate.probe.nonlinear_probe", small)
 
         def run(*arguments: object, status: int = 0, command: str = "evaluate") -> Result:
-            return run_cli(command, "--dataset", "folder", "--store", store, *arguments, status=status)
+            return run_cli(command, "--dataset", "folder", "--store", "a.zarr", *arguments, status=status)
 
         return run
 
