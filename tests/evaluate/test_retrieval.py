@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score
 
-from scale_video.evaluate import retrieval
+from scale_video.evaluate import average_precision, retrieval
+from scale_video.evaluate.average_precision import AveragePrecisions, sorted_precisions
 from scale_video.evaluate.retrieval import recalled, retrieve
 
 
@@ -48,7 +50,7 @@ def test_equals_a_loop_and_scikit_learns(sides, block: int, monkeypatch: pytest.
 
 @pytest.mark.parametrize("num_bins", [2**16, 16, 2])
 def test_equally_similar_videos_share_a_threshold(num_bins: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "_NUM_BINS", num_bins)
+    monkeypatch.setattr(average_precision, "_NUM_BINS", num_bins)
     rng = np.random.default_rng(0)
     train = np.repeat(rng.normal(size=(15, 3)).astype(np.float32), 4, axis=0)  # every vector four times
     labels = rng.integers(3, size=60)
@@ -80,3 +82,18 @@ def test_test_labels_change_no_ranking(sides) -> None:
         retrieve(train.vectors, train.labels, test.vectors, labels) for labels in (test.labels, -test.labels)
     )
     np.testing.assert_array_equal(plain.nearest, other.nearest)
+
+
+@pytest.mark.parametrize("decimals", [1, 7])  # with many equal similarities, and with none
+def test_counting_is_sorting(decimals: int) -> None:
+    rng = np.random.default_rng(0)
+    labels, queries = rng.integers(9, size=3000), np.array([3, 3, 8, -1, 12, 0])
+    similarities = torch.from_numpy((rng.normal(size=(6, 3000)) / 5).round(decimals).astype(np.float32))
+    counted = AveragePrecisions(labels).of(similarities, queries)
+    asked = [0, 1, 2, 5]
+    by_sorting = sorted_precisions(similarities[asked], [np.flatnonzero(labels == queries[q]) for q in asked])
+    assert counted[asked].tolist() == pytest.approx(by_sorting)
+    assert counted[[3, 4]].tolist() == [0, 0]
+    for query in asked:
+        expected = average_precision_score(labels == queries[query], similarities[query].numpy())
+        assert counted[query] == pytest.approx(expected)
