@@ -36,7 +36,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY) ## render, extract, pre-train and evaluate the embedded data set (SEEDS=3 adds two controls)
-	@$(BIN)/scale-video demo --seeds "$(SEEDS)" $(call given,workers,$(WORKERS)) $(ARGS)
+	@$(BIN)/scale-video demo --seeds "$(SEEDS)" $(call given,backbone,$(BACKBONE)) $(call given,workers,$(WORKERS)) $(ARGS)
 
 plan: $(READY) ## look at the videos of DATASET in DATA and create the store
 	@$(BIN)/scale-video plan $(EXTRACTION)

@@ -261,6 +261,13 @@ def _pair(text: str) -> tuple[str, str]:
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="N > 1 adds two controls.")
 @click.option("--data-seed", default=0, show_default=True, type=click.IntRange(min=0), help="Another rendering.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
+@click.option(
+    "--backbone",
+    type=click.Choice([cli_options.DEMO_BACKBONE, "motion3d"]),
+    default=cli_options.DEMO_BACKBONE,
+    show_default=True,
+    help="Trained without labels, or with labels of single motions.",
+)
 @click.option("--root", type=click.Path(path_type=Path), default=Path(), help="Where data/, features/ and runs/ go.")
 @cli_options.overrides
 @click.option("--videos", nargs=2, type=click.IntRange(min=24), metavar="TRAIN TEST", help="Videos to render.")
@@ -268,6 +275,7 @@ def demo(
     seeds: int,
     data_seed: int,
     workers: int | None,
+    backbone: str,
     root: Path,
     overrides: tuple[str, ...],
     videos: tuple[int, int] | None,
@@ -286,6 +294,7 @@ def demo(
         num_seeds=seeds,
         data_seed=data_seed,
         num_workers=workers or num_cores(),
+        backbone=backbone,
         overrides=overrides,
         num_videos=videos,
     )

@@ -35,6 +35,8 @@ class DemoRequest:
     """Another rendering; its files go to ``data-seed<n>/`` below the root."""
     num_workers: int = 1
     overrides: tuple[str, ...] = ()
+    backbone: str = DEMO_BACKBONE
+    """A shipped one."""
     num_videos: tuple[int, int] | None = None
     """Training and test videos; the defaults of ``DemoParameters`` when None."""
 
@@ -87,7 +89,7 @@ def _experiment(root: Path, request: DemoRequest, *, variant: str) -> Experiment
         dataset=variant,
         store=str(root / "features" / f"{variant}.zarr"),
         preset="demo",
-        backbone=DEMO_BACKBONE,
+        backbone=request.backbone,
         num_seeds=request.num_seeds,
         overrides=request.overrides,
         runs=root / "runs",
@@ -102,7 +104,7 @@ def _extract(root: Path, request: DemoRequest, *, variant: str) -> None:
         store=str(root / "features" / f"{variant}.zarr"),
         preset="demo",
         overrides=request.overrides,
-        backbones=(DEMO_BACKBONE,),
+        backbones=(request.backbone,),
         num_workers=request.num_workers,
     )
     result = run_extract(extraction)
@@ -115,7 +117,10 @@ def _evaluate_once(experiment: ExperimentRequest, *, protocols: Sequence[str]) -
     """Evaluate, unless the same features and checkpoints were evaluated before."""
     results = results_path(experiment)
     marker = results.parent / f"{experiment.dataset}-{experiment.experiment}.evaluated.json"
-    digests = record_digests(FeatureStore.open(experiment.store), experiment.load_preset(), backbone=DEMO_BACKBONE)
+    assert experiment.backbone is not None
+    digests = record_digests(
+        FeatureStore.open(experiment.store), experiment.load_preset(), backbone=experiment.backbone
+    )
     fingerprint = _fingerprint(experiment, digests, protocols)
     if results.exists() and _read_fingerprint(marker) == fingerprint:
         note(f"evaluated already: {results}")
@@ -145,14 +150,14 @@ def _read_fingerprint(marker: Path) -> str | None:
 
 def _fingerprint(experiment: ExperimentRequest, digests: Mapping[str, str], protocols: Sequence[str]) -> str:
     """Of everything that the numbers follow from: plans, weights, checkpoints, protocols, versions."""
+    backbone = experiment.backbone
+    assert backbone is not None
     described = {
         **digests,
         "protocols": list(protocols),
         "versions": versions(),
         "checkpoints": [
-            hashlib.blake2b(
-                checkpoint_path(run_dir(experiment, backbone=DEMO_BACKBONE, seed=seed)).read_bytes()
-            ).hexdigest()
+            hashlib.blake2b(checkpoint_path(run_dir(experiment, backbone=backbone, seed=seed)).read_bytes()).hexdigest()
             for seed in range(experiment.num_seeds)
         ],
     }

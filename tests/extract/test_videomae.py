@@ -317,7 +317,8 @@ def test_no_such_folder(source):
 
 def test_transformers_is_not_installed(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r"needs the transformers library .*; pip install 'scale-video\[transformers\]'$"):
+    message = r"needs the transformers library .*; pip install 'scale-video\[transformers\]'$"
+    with pytest.raises(ValueError, match=message):
         load_videomae(str(saved["encoder"]))
 
 

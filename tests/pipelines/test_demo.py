@@ -45,13 +45,13 @@ def test_three_seeds_with_both_controls(run_cli: Cli, small_training: tuple[str,
             assert record["checkpoint"] is None
     assert "x+h+cls" in first.stdout
     assert (Path("data/demo/train").is_dir(), Path("data/demo-control/test").is_dir()) == (True, True)
-    assert FeatureStore.open("features/demo.zarr").committed("random", "motion3d").all()
+    assert FeatureStore.open("features/demo.zarr").committed("random", "motion3d-ssl").all()
 
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     snippet: dict[str, Any] = {}
     exec(re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)[0], snippet)
     assert snippet["features"].shape == (60, 16, 128)
-    features = FeatureStore.open("features/demo.zarr").read_features("random", "motion3d")
+    features = FeatureStore.open("features/demo.zarr").read_features("random", "motion3d-ssl")
     counts = features.valid.sum(axis=1, keepdims=True)
     exact = features.features.sum(axis=1, dtype=np.float64) / counts  # a mean in float16 is off by up to 1e-3
     assert snippet["mean"].dtype == np.float32
@@ -70,7 +70,7 @@ def test_extract_renders_an_embedded_data_set_that_is_not_there(run_cli: Cli, mo
     small = DemoParameters(variant="demo-hard", num_train=12, num_test=12)
     monkeypatch.setattr("scale_video.pipelines.rendering.DemoParameters", lambda variant, seed: small)
     run_cli("extract", "--dataset", "demo-hard", "--workers", 1, "--threads")
-    assert FeatureStore.open("features/demo-hard.zarr").read_features("random", "motion3d").valid.all()
+    assert FeatureStore.open("features/demo-hard.zarr").read_features("random", "motion3d-ssl").valid.all()
     assert len(list(Path("data/demo-hard").rglob("*.mp4"))) == 24
 
 
@@ -86,7 +86,7 @@ def test_an_evaluation_is_done_once_unless_its_marker_cannot_be_read(
     def evaluate(*arguments: object, **options: object) -> None:
         raise Evaluated
 
-    experiment = request_for(make_store(tmp_path / "a.zarr", backbone=demo.BACKBONE))
+    experiment = request_for(make_store(tmp_path / "a.zarr", backbone=demo.DEMO_BACKBONE))
     run_pretraining(experiment)
     records = demo._evaluate_once(experiment, protocols=("knn",))
     monkeypatch.setattr(demo, "run_evaluation", evaluate)
@@ -105,7 +105,7 @@ def test_rows_of_an_earlier_plan_are_not_shown_for_this_one(
     tmp_path: Path, make_store: Callable[..., str], request_for: Callable[..., ExperimentRequest]
 ) -> None:
     earlier, now = (
-        request_for(make_store(tmp_path / f"{seed}.zarr", seed=seed, backbone=demo.BACKBONE)) for seed in (0, 1)
+        request_for(make_store(tmp_path / f"{seed}.zarr", seed=seed, backbone=demo.DEMO_BACKBONE)) for seed in (0, 1)
     )
     run_pretraining(earlier)
     demo._evaluate_once(earlier, protocols=("knn",))
