@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 _BLOCK_SIMILARITIES = 2**24  # similarities at a time: 64 MiB
-_BLOCK_QUERIES = 1024  # at most; 1024 queries x 16384 training videos is a product at full speed
+_BLOCK_QUERIES = 512  # at most: a product at full speed, in blocks so wide that their candidates are few
+_MIN_LENGTH = 1e-12  # a vector without a direction stays 0
 _GROUP = 64  # columns of which the maximum is taken first
 
 
@@ -24,7 +24,8 @@ def training_mean(train: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def directions(vectors: NDArray[np.float32], mean: NDArray[np.float32], *, device: str) -> Tensor:
     """Centred vectors of length 1, or of length 0, shape (N, D)."""
-    return F.normalize(torch.from_numpy(vectors - mean).to(device), dim=1)
+    centred = torch.from_numpy(vectors - mean).to(device)
+    return centred.div_(torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp_min_(_MIN_LENGTH))
 
 
 def nearest_rows(train: Tensor, test: Tensor, k: int) -> tuple[Tensor, Tensor]:
