@@ -20,7 +20,7 @@ EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,stor
 MINUTES ?= 20
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup demo plan extract pretrain knn linear nonlinear verify info failures motion3d motion3d-ssl \
+.PHONY: help setup demo plan extract pretrain evaluate knn linear nonlinear retrieval verify info failures motion3d motion3d-ssl \
 	format format-check lint types imports test torture bench check clean
 
 help: ## list the targets
@@ -47,7 +47,10 @@ extract: $(READY) ## stage 1: clip features of DATASET in DATA into STORE (RETRY
 pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SPLIT
 	@$(BIN)/scale-video pretrain $(EXPERIMENT)
 
-knn linear nonlinear: $(READY) ## probe raw and aggregated features
+evaluate: $(READY) ## several protocols at once (ARGS="--protocols all --compare x,x+cls")
+	@$(BIN)/scale-video evaluate $(EXPERIMENT)
+
+knn linear nonlinear retrieval: $(READY) ## evaluate raw and aggregated features by one protocol
 	@$(BIN)/scale-video $@ $(EXPERIMENT)
 
 verify info failures: $(READY) ## check or describe the store of DATASET, or list what failed

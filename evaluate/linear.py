@@ -3,8 +3,12 @@
 Ours, not the paper's (which trains one linear layer per clip by AdamW): the objective is convex, so a result depends on
 the features alone and not on a learning rate. Features are standardised by the training statistics, because the parts
 of ``x+cls`` differ in scale and the L2 penalty would otherwise weigh them by it; a constant feature stays 0.
+
+scikit-learn fits it, or ``logistic.py`` where the problem is so large that one wants to see how far it is.
 """
 
+import logging
+import time
 import warnings
 from typing import Any
 
@@ -16,13 +20,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scale_video.evaluate.holdout import hold_out_groups
+from scale_video.evaluate.logistic import LogisticModel, Progress, fit_logistic
 from scale_video.evaluate.prediction import Prediction, rank_classes
+
+_logger = logging.getLogger(__name__)
 
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 """Candidates for C, scikit-learn's inverse strength of the L2 penalty, strongest penalty first."""
 
 DEFAULT_INVERSE_PENALTY = 1.0
 """C when there is no hold-out to choose it on."""
+
+LARGE = 2**30
+"""Videos x dimensions x classes from which on ``logistic.py`` fits."""
+
+SECONDS_BETWEEN_NEWS = 30
+"""How often a large fit says how far it is."""
 
 MAX_ITERATIONS = 1000
 """Of lbfgs; ten times scikit-learn's default. A fit that needs more is reported in the note."""
@@ -77,6 +90,8 @@ def _class_scores(model: Any, vectors: NDArray[np.float32]) -> NDArray[np.floati
 
 def _fit(vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]], inverse_penalty: float) -> tuple[Any, bool]:
     """Fit scaling and regression; also tell whether lbfgs converged, instead of warning."""
+    if vectors.size * len(np.unique(labels)) >= LARGE:
+        return _fit_large(vectors, labels, inverse_penalty)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
@@ -88,3 +103,47 @@ def _fit(vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]], inverse
         else:  # not ours to swallow
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return model, converged
+
+
+class _ScaledModel:
+    """What ``make_pipeline`` makes of scaling and regression, as far as it is used here."""
+
+    def __init__(self, scaler: Any, model: LogisticModel) -> None:
+        self._scaler = scaler
+        self._model = model
+        self.classes_ = model.classes
+
+    def decision_function(self, vectors: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+        """One score per class, shape (N, C)."""
+        return self._model.decision_function(self._scaler.transform(vectors))
+
+    def score(self, vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> float:
+        """Share of the vectors whose class is predicted."""
+        return float((self.classes_[self.decision_function(vectors).argmax(axis=1)] == labels).mean())
+
+
+def _fit_large(
+    vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]], inverse_penalty: float
+) -> tuple[_ScaledModel, bool]:
+    scaler = StandardScaler()
+    model = fit_logistic(
+        scaler.fit_transform(vectors),
+        labels,
+        inverse_penalty=inverse_penalty,
+        max_iterations=MAX_ITERATIONS,
+        progress=_news(f"linear probe, C={inverse_penalty:g}"),
+    )
+    return _ScaledModel(scaler, model), model.converged
+
+
+def _news(title: str) -> Progress:
+    """Log an iteration every now and then."""
+    last = time.monotonic()
+
+    def tell(iteration: int, objective: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_NEWS:
+            last = time.monotonic()
+            _logger.info("%s: iteration %d of at most %d, objective %.5f", title, iteration, MAX_ITERATIONS, objective)
+
+    return tell

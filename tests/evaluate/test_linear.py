@@ -101,3 +101,20 @@ def test_other_warnings_pass(make_videos, monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.warns(UserWarning, match="mind the gap"):
             prediction = linear_probe(train.vectors, train.labels, train.groups, train.vectors, seed=0)
     assert "did not converge" in prediction.note
+
+
+def test_large_problems_are_fitted_alike_and_say_how_far_they_are(
+    make_videos, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train, test = (make_videos(160, seed=seed, num_classes=7, spread=2.0) for seed in (0, 1))
+    small = linear_probe(*train, test.vectors, seed=0)
+    monkeypatch.setattr(linear, "LARGE", 0)
+    monkeypatch.setattr(linear, "SECONDS_BETWEEN_NEWS", 0)
+    with caplog.at_level("INFO", logger="scale_video"):
+        large = linear_probe(*train, test.vectors, seed=0)
+    assert large.hyperparameters == small.hyperparameters
+    assert (large.classes == small.classes).mean() > 0.97  # up to lbfgs's tolerance
+    assert large.ranked.shape == small.ranked.shape == (160, 5)
+    assert "linear probe, C=0.0001: iteration 1 of at most 1000, objective 1.9" in caplog.text
+    monkeypatch.setattr(linear, "MAX_ITERATIONS", 2)
+    assert "did not converge in 2 iterations" in linear_probe(*train, test.vectors, seed=0).note
