@@ -8,23 +8,24 @@ from typing import Any, Final
 
 SAFETENSORS: Final = "model*.safetensors"
 TORCH_BIN: Final = "pytorch_model*.bin"
+PIXEL_DESCRIPTIONS: Final = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+"""Files that may say which pixels a model takes, the first that does counts."""
 _DESCRIPTIONS: Final = (
     "config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "processor_config.json",
+    *PIXEL_DESCRIPTIONS,
     "README.md",
     "model*.index.json",
     "pytorch_model*.index.json",
 )
 
 
-def model_folder(family: str, source: str) -> tuple[Path, str]:
+def model_folder(family: str, source: str, *, needs_pixels: bool = False) -> tuple[Path, str]:
     """The folder of a model's files, and what to call it.
 
     Args:
         family: of the backbone, for messages.
         source: a folder, or a name on the hub, whose cache is looked at first.
+        needs_pixels: whether the family goes by what the model's files say of pixels.
 
     Returns:
         The folder, and the last path segment of a local one or else the hub's name.
@@ -36,14 +37,17 @@ def model_folder(family: str, source: str) -> tuple[Path, str]:
     if folder.is_dir():
         folder = folder.resolve()
         return folder, folder.name
-    return _find_on_hub(family, source), source
+    folder = _find_on_hub(family, source)
+    if needs_pixels and not _describes_pixels(folder):
+        _fetch_descriptions(source, folder)
+    return folder, source
 
 
 def _find_on_hub(family: str, source: str) -> Path:
     """The folder of a hub name's files, in the hub's cache; they are fetched where they are not there yet."""
     way_out = (
-        "get config.json and model.safetensors of it on a machine with a network, put them into one folder, "
-        f"and say {family}:/that/folder"
+        "get config.json, preprocessor_config.json, model.safetensors and README.md of it on a machine with a network, "
+        f"put them into one folder, and say {family}:/that/folder"
     )
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) or source.startswith("."):
         raise ValueError(f"no such folder: {source!r}, and no name on the hub either (owner/model); {way_out}")
@@ -62,6 +66,20 @@ def _find_on_hub(family: str, source: str) -> Path:
         except Exception as error:  # of requests or httpx, by the release of the hub's client
             problem = type(error).__name__
     raise ValueError(f"{source!r} is no folder here, and cannot be fetched from the hub ({problem}); {way_out}")
+
+
+def _describes_pixels(folder: Path) -> bool:
+    files = (folder / name for name in PIXEL_DESCRIPTIONS)
+    return any("image_mean" in file.read_text(errors="replace") for file in files if file.is_file())
+
+
+def _fetch_descriptions(source: str, cached: Path) -> None:
+    """Complete what others left in the cache by the small files of the same revision, if the hub can be reached."""
+    import huggingface_hub
+
+    # The folder is called after its revision.
+    with contextlib.suppress(Exception):  # of requests or httpx, or a cache that cannot be written to
+        huggingface_hub.snapshot_download(source, revision=cached.name, allow_patterns=list(_DESCRIPTIONS))
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -4,12 +4,16 @@ It is read as JSON: the library's own processors need packages (torchvision) tha
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from scale_video.extract.backbones.hub import PIXEL_DESCRIPTIONS
 from scale_video.extract.backbones.pixels import IMAGENET, Normalisation
 from scale_video.extract.backbones.transformers_folder import TransformersFolder
+
+logger = logging.getLogger(__name__)
 
 HALF: Final = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """From -1 to 1."""
@@ -34,12 +38,12 @@ NORMALISATIONS: Final[Mapping[str, Normalisation]] = {
     "timesformer": Normalisation((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
     "videoprism": UNIT,
     "videoprism_vision_model": UNIT,
-    "vit": HALF,
     "vjepa2": IMAGENET,
 }
-"""As published, by model type, for folders that hold no description."""
+"""As published, by model type, for folders that hold no description.
 
-_FILES: Final = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+Types whose published models differ are left out: a ``vit`` may be Google's (-1 to 1) or DINO's (ImageNet).
+"""
 
 
 def own_normalisation(folder: TransformersFolder) -> Normalisation:
@@ -58,8 +62,17 @@ def own_normalisation(folder: TransformersFolder) -> Normalisation:
     known = NORMALISATIONS.get(folder.model_type)
     if known is None and asked == "own":
         raise ValueError(
-            f"{folder.request.source!r} holds no preprocessor_config.json, and nothing is known of the pixels that "
-            f"models of type {folder.model_type!r} are trained with; get that file as well"
+            f"{folder.request.source!r} holds no preprocessor_config.json, and models of type "
+            f"{folder.model_type!r} are not all known to have the same colours; get that file as well and put it beside config.json"
+        )
+    if known is not None and asked == "own":
+        logger.warning(
+            "%r holds no preprocessor_config.json: its colours are taken to be those of most models of type %r "
+            "(mean %s, standard deviation %s)",
+            folder.request.source,
+            folder.model_type,
+            known.mean,
+            known.std,
         )
     return (known or IMAGENET).or_the_papers(asked)
 
@@ -70,7 +83,7 @@ def read_preprocessor(path: Path) -> Mapping[str, Any] | None:
     Raises:
         ValueError: it is damaged.
     """
-    for name in _FILES:
+    for name in PIXEL_DESCRIPTIONS:
         if (path / name).is_file():
             try:
                 described = json.loads((path / name).read_text())

@@ -144,12 +144,15 @@ class LoadedModel:
     """Names of tensors that the files lack; they hold random numbers."""
 
 
-def open_folder(request: BackboneRequest, model_types: Collection[str] | None = None) -> TransformersFolder:
+def open_folder(
+    request: BackboneRequest, model_types: Collection[str] | None = None, *, needs_pixels: bool = True
+) -> TransformersFolder:
     """Find a model and read its description.
 
     Args:
         request: whose source is a folder, or a name on the hub, whose cache is looked at first.
         model_types: the types that fit; None: any.
+        needs_pixels: whether the family goes by what the model's files say of pixels.
 
     Raises:
         ValueError: transformers is not installed, the folder cannot be had, is not whole or is of another type.
@@ -162,7 +165,7 @@ def open_folder(request: BackboneRequest, model_types: Collection[str] | None = 
             f"backbone {request.family} needs the transformers library ({error}); "
             "pip install 'scale-video[transformers]'"
         ) from None
-    path, name = model_folder(request.family, request.source)
+    path, name = model_folder(request.family, request.source, needs_pixels=needs_pixels)
     folder = TransformersFolder(request, path, name, _read_config(path, source=request.source))
     if model_types is not None and folder.model_type not in model_types:
         raise ValueError(

@@ -27,7 +27,7 @@ def load(request: BackboneRequest, placement: Placement) -> FrozenNetwork:
     Raises:
         ValueError: the weights cannot be had, or are not a ViViT's.
     """
-    folder = open_folder(request, ["vivit"])
+    folder = open_folder(request, ["vivit"], needs_pixels=False)
     # A pooler that the library adds to it is not used here.
     cls = model_class("VivitModel", family="vivit", since="4.50")
     model = folder.load(cls, may_lack=lambda key: key.startswith("pooler.")).model

@@ -153,6 +153,9 @@ def saved(tmp_path_factory) -> dict[str, tuple[Path, Any]]:
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
         folder = tmp_path_factory.mktemp("weights") / f"Tiny-{name}"
         model.save_pretrained(folder)
+        if name.startswith("vit"):  # whose type says nothing of its pixels
+            described = {"image_mean": HALF[0], "image_std": HALF[1]}
+            (folder / "preprocessor_config.json").write_text(json.dumps(described))
         result[name] = (folder, model)
     return result
 
@@ -287,14 +290,28 @@ def test_a_normalisation_that_cannot_be_read(folder_of, written, message):
         load(folder)
 
 
-def test_a_model_of_whose_pixels_nothing_is_known(tmp_path):
-    config = transformers.Data2VecVisionConfig(**VIT, image_size=224, patch_size=32)
-    transformers.Data2VecVisionModel(config).save_pretrained(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"holds no preprocessor_config.json, and nothing is known of the pixels that mo"
-    ):
+def data2vec() -> Any:
+    return transformers.Data2VecVisionModel(transformers.Data2VecVisionConfig(**VIT, image_size=224, patch_size=32))
+
+
+@pytest.mark.parametrize(("build", "model_type"), [(data2vec, "data2vec-vision"), (vit, "vit")])
+def test_a_model_whose_type_does_not_tell_its_colours(tmp_path, build, model_type):
+    build().save_pretrained(tmp_path)
+    message = f"holds no preprocessor_config.json, and models of type '{model_type}' are not all .*; get that file as"
+    with pytest.raises(ValueError, match=message):
         load(tmp_path)
     assert load(tmp_path, normalisation="paper").spec.preprocessing["mean"] == [0.45] * 3
+
+
+def test_colours_by_type_are_said_aloud(saved, caplog):
+    load(saved["vit"][0])
+    load(saved["dinov3"][0], normalisation="paper")
+    assert not caplog.records
+    load(saved["dinov3"][0])
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "holds no preprocessor_config.json" in record.getMessage()
+    assert "of type 'dinov3_vit' (mean (0.485, 0.456, 0.406)" in record.getMessage()
 
 
 def test_the_digest_is_of_the_vision_tower(folder_of):

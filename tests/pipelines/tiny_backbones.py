@@ -1,5 +1,6 @@
 """A member of each family of backbones, tiny and randomly initialised, in the files that the family reads."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def write_all(folder: Path) -> dict[str, str]:
         path = folder / f"tiny-{family}"
         model.save_pretrained(path)
         asked[family] = f"{family}:{path}@{family}"
+    described = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # no type but this file tells those of a ViT
+    (folder / "tiny-image" / "preprocessor_config.json").write_text(json.dumps(described))
     asked["image-moments"] = f"image-moments:{folder / 'tiny-image'}@image-moments"
     byol = {f"backbone_hist.{k}": v for k, v in SlowResNet(width=8, num_blocks=(1, 1, 1, 1)).state_dict().items()}
     torch.save({"model_state": byol}, folder / "byol.pyth")
