@@ -6,9 +6,11 @@ Facts of the published weights; what a store records is read from the weights th
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final, Literal
 
 from scale_video.extract.backbones.families import families
+from scale_video.extract.backbones.hub import weight_files
 
 Place = Literal["shipped", "pip", "file", "hub", "package"]
 
@@ -93,13 +95,10 @@ def is_here(backbone: KnownBackbone) -> bool:
 
 
 def _is_cached(name: str) -> bool:
-    """Whether the hub's cache holds a model's configuration and some weights."""
+    """Whether the hub's cache holds a model's configuration and all of its weights."""
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return False
-    config, *weights = (
-        isinstance(try_to_load_from_cache(name, file), str)
-        for file in ("config.json", "model.safetensors", "pytorch_model.bin")
-    )
-    return config and any(weights)
+    config = try_to_load_from_cache(name, "config.json")
+    return isinstance(config, str) and bool(weight_files(Path(config).parent))

@@ -1,6 +1,7 @@
 """Files of the Hugging Face hub: a local folder, the hub's cache, the hub; and who allows what with them."""
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,8 +84,20 @@ def _fetch_descriptions(source: str, cached: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of weights in a folder: safetensors, else those of ``torch.save``."""
-    return sorted(folder.glob(SAFETENSORS)) or sorted(folder.glob(TORCH_BIN))
+    """The files of weights in a folder, safetensors or else those of ``torch.save``; all shards of a model, or none."""
+    return _whole(folder, "model.safetensors") or _whole(folder, "pytorch_model.bin")
+
+
+def _whole(folder: Path, name: str) -> list[Path]:
+    """The file of this name, or all the shards that an index beside it names."""
+    if (folder / name).is_file():
+        return [folder / name]
+    try:
+        shards = set(json.loads((folder / f"{name}.index.json").read_text())["weight_map"].values())
+        files = [folder / shard for shard in sorted(shards)]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or a damaged one
+        return []
+    return files if all(file.is_file() for file in files) else []
 
 
 @contextlib.contextmanager

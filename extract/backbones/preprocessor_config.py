@@ -63,7 +63,7 @@ def own_normalisation(folder: TransformersFolder) -> Normalisation:
     if known is None and asked == "own":
         raise ValueError(
             f"{folder.request.source!r} holds no preprocessor_config.json, and models of type "
-            f"{folder.model_type!r} are not all known to have the same colours; get that file as well and put it beside config.json"
+            f"{folder.model_type!r} are not all known to have the same colours; get that file as well"
         )
     if known is not None and asked == "own":
         logger.warning(

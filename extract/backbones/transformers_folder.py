@@ -173,7 +173,10 @@ def open_folder(
             f"choose one for the family {request.family}"
         )
     if not weight_files(path):
-        raise ValueError(f"{request.source!r} holds neither {SAFETENSORS} nor {TORCH_BIN}; get the weights as well")
+        raise ValueError(
+            f"{request.source!r} holds neither {SAFETENSORS} nor {TORCH_BIN}, with all shards that their index names; "
+            "get the weights as well"
+        )
     return folder
 
 

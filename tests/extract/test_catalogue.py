@@ -1,6 +1,7 @@
 """The list of backbones agrees with the families, and knows what is on this machine."""
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -52,4 +53,12 @@ def test_what_the_cache_of_the_hub_holds_is_here(tmp_path: Path, monkeypatch: py
     (model / "snapshots" / "abc" / "config.json").write_text("{}")
     assert not is_here(row)
     (model / "snapshots" / "abc" / "pytorch_model.bin").touch()
+    assert is_here(row)
+    (model / "snapshots" / "abc" / "pytorch_model.bin").unlink()
+    shards = [f"model-0000{part}-of-00002.safetensors" for part in (1, 2)]
+    index = {"weight_map": dict(zip("abc", [*shards, shards[0]], strict=True))}
+    (model / "snapshots" / "abc" / "model.safetensors.index.json").write_text(json.dumps(index))
+    (model / "snapshots" / "abc" / shards[0]).touch()
+    assert not is_here(row)
+    (model / "snapshots" / "abc" / shards[1]).touch()
     assert is_here(row)

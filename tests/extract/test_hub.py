@@ -10,6 +10,7 @@ import huggingface_hub
 import pytest
 import transformers
 
+from scale_video.extract.backbones.hub import weight_files
 from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.registry import load_backbone
 from scale_video.extract.backbones.request import BackboneRequest
@@ -116,3 +117,31 @@ def test_the_way_out_names_all_files_that_count(hub: Hub) -> None:
     files = "config.json, preprocessor_config.json, model.safetensors and README.md"
     with pytest.raises(ValueError, match=f"^'owner/tiny' is no folder here, .*; get {files} of it on a machine"):
         spec_of()
+
+
+@pytest.mark.parametrize("absent", ["model-00001-of-*.safetensors", "model-00003-of-*.safetensors", "*.index.json"])
+def test_a_model_of_which_a_shard_is_cached_is_completed(hub: Hub, absent: str) -> None:
+    hub.publish(vit(), max_shard_size="15KB")
+    shards = sorted(hub.remote.glob("model-*.safetensors"))
+    assert len(shards) >= 3
+    hub.cache_all_but(absent)
+    assert weight_files(hub.cached) == []
+    digest = spec_of().weights_digest
+    assert hub.calls == [None]
+    assert [file.name for file in weight_files(hub.cached)] == [shard.name for shard in shards]
+    assert spec_of().weights_digest == digest
+    assert hub.calls == [None]
+
+
+def test_a_folder_that_lacks_a_shard(hub: Hub) -> None:
+    hub.publish(vit(), max_shard_size="15KB")
+    next(hub.remote.glob("model-00002-of-*.safetensors")).unlink()
+    with pytest.raises(ValueError, match=r"holds neither model.*, with all shards that their index names; get the"):
+        load_backbone(BackboneRequest(family="image", source=str(hub.remote), name="tiny"))
+
+
+@pytest.mark.parametrize("written", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'])
+def test_a_damaged_index_is_none(tmp_path: Path, written: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(written)
+    (tmp_path / "model-00001-of-00001.safetensors").touch()
+    assert weight_files(tmp_path) == []
