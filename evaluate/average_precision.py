@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_NUM_BINS = 2**16
+_MOST_BINS = 2**16  # what a processor keeps near
 
 
 class AveragePrecisions:
@@ -80,19 +80,20 @@ def num_at_least(
         wanted: Rising, shape (R,); values that occur among the similarities.
         scratch: Of N columns.
     """
+    num_bins = min(_MOST_BINS, max(2, len(similarities) // 4))
     low = similarities.min()
-    scale = np.float32(_NUM_BINS - 1) / max(similarities.max() - low, np.float32(1e-30))
+    scale = np.float32(num_bins - 1) / max(similarities.max() - low, np.float32(1e-30))
 
     def bins_of(values: NDArray[np.float32], scaled: NDArray[np.float32]) -> NDArray[np.float32]:
         np.subtract(values, low, out=scaled)  # rounding keeps the order: a larger value is never in a lower bin
         np.multiply(scaled, scale, out=scaled)
-        return np.minimum(scaled, np.float32(_NUM_BINS - 1), out=scaled)
+        return np.minimum(scaled, np.float32(num_bins - 1), out=scaled)
 
     np.copyto(scratch.bins, bins_of(similarities, scratch.scaled), casting="unsafe")
-    counts = np.bincount(scratch.bins, minlength=_NUM_BINS)
+    counts = np.bincount(scratch.bins, minlength=num_bins)
     wanted_bins = bins_of(wanted, np.empty_like(wanted)).astype(np.intp)
     rival_bins, place = np.unique(wanted_bins, return_inverse=True)
-    holds_rivals = np.zeros(_NUM_BINS, dtype=np.bool_)
+    holds_rivals = np.zeros(num_bins, dtype=np.bool_)
     holds_rivals[rival_bins] = True
     holds_rivals.take(scratch.bins, out=scratch.is_rival, mode="clip")  # without a mode, take copies its output
     rivals = np.sort(similarities[scratch.is_rival])

@@ -50,7 +50,7 @@ def test_equals_a_loop_and_scikit_learns(sides, block: int, monkeypatch: pytest.
 
 @pytest.mark.parametrize("num_bins", [2**16, 16, 2])
 def test_equally_similar_videos_share_a_threshold(num_bins: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(average_precision, "_NUM_BINS", num_bins)
+    monkeypatch.setattr(average_precision, "_MOST_BINS", num_bins)
     rng = np.random.default_rng(0)
     train = np.repeat(rng.normal(size=(15, 3)).astype(np.float32), 4, axis=0)  # every vector four times
     labels = rng.integers(3, size=60)
