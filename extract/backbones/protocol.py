@@ -27,7 +27,9 @@ class BackboneSpec:
     preprocessing: Mapping[str, Any]
     """Colour, normalisation statistics and the like; JSON values."""
     weights_digest: str
-    """sha256, hexadecimal, over the names, dtypes, shapes and bytes of all tensors, sorted by name."""
+    """sha256, hexadecimal, over the dtypes, shapes and bytes of all tensors that features depend on, and which is which
+    (by name, or by layer and order where releases of a library change the names). Settings that no tensor holds belong
+    to ``preprocessing``."""
     licence: str
     """SPDX identifier of the weights' licence, or ``unknown``."""
     precision: str = "float32"

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from scale_video.extract.backbones.forward_settings import settings_digest
 from scale_video.extract.backbones.hub import (
     SAFETENSORS,
     TORCH_BIN,
@@ -55,6 +56,11 @@ class TransformersFolder:
             return transformers.AutoConfig.from_pretrained(self.path, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # the library has many
             raise ValueError(f"cannot read config.json of {self.request.source!r} ({first_line(error)})") from error
+
+    def _vision_configuration(self) -> Any:
+        """Of a model for vision and text the half that gives the features."""
+        config = self.configuration()
+        return getattr(config, "vision_config", None) or config
 
     def load(self, cls: Any, *, config: Any = None, may_lack: Callable[[str], bool] | None = None) -> "LoadedModel":
         """Load a model's weights from safetensors, else by ``torch.load(weights_only=True)``.
@@ -127,7 +133,11 @@ class TransformersFolder:
             frame_size=frame_size,
             feature_dim=feature_dim,
             layer=layer,
-            preprocessing={**normalisation.describe(), **(remarks or {})},
+            preprocessing={
+                **normalisation.describe(),
+                **(remarks or {}),
+                "configuration_digest": settings_digest(self._vision_configuration()),
+            },
             weights_digest=nameless_digest(network),
             licence=licence(self.path),
             precision=placement.precision,
@@ -217,17 +227,24 @@ def first_line(error: Exception) -> str:
 def nameless_digest(network: nn.Module) -> str:
     """Hash the tensors that features depend on by what they hold, not by how a release of the library calls them.
 
-    Each tensor goes by the sha256 of its own bytes, so that renamed tensors give the same digest; equal ones are
-    counted. Integers (counters, indices) are no weights.
+    Each tensor goes by the sha256 of its own bytes and by its place: the numbers in its name, which are those of
+    layers, and, for matrices and kernels, how many of the same shape come before. (Releases also move the modules of a
+    layer: since 5, those of a ViT's MLP come after its norms. The order of all tensors would change with that.)
+    Integers (counters, indices) are no weights.
     """
     tensors: dict[str, Tensor] = {}
-    seen: Counter[str] = Counter()
-    for tensor in network.state_dict().values():
+    seen: Counter[object] = Counter()
+    for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
             data = tensor.detach().cpu().contiguous().float()
             own = hashlib.sha256(data.reshape(-1).numpy().data).hexdigest()
-            tensors[f"{own}.{seen[own]}"] = tensor.float()
-            seen[own] += 1
+            place = ".".join(part for part in name.split(".") if part.isdigit())
+            if tensor.ndim > 1:
+                place += f"#{seen[tensor.shape]}"
+                seen[tensor.shape] += 1
+            key = f"{place} {own}"
+            tensors[f"{key} {seen[key]}"] = tensor.float()
+            seen[key] += 1
     return weights_digest(tensors)
 
 

@@ -6,12 +6,13 @@ code resizes them linearly.
 """
 
 import importlib.metadata
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from scale_video.extract.backbones.forward_settings import settings_digest
 from scale_video.extract.backbones.pixels import IMAGENET, Normalisation, check_clips
 from scale_video.extract.backbones.placement import CPU, Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
@@ -82,6 +83,7 @@ class VideoMae:
             layer = f"{layer} after its norm"
         if weights.mean_norm is not None:
             layer = f"fc_norm of the {layer}"
+        mean_norm: dict[str, Any] = {} if weights.mean_norm is None else {"fc_norm_eps": weights.mean_norm.eps}
         self.spec = BackboneSpec(
             name=name or weights.name,
             source=f"videomae:{weights.source}",
@@ -89,7 +91,11 @@ class VideoMae:
             frame_size=None if takes_any_size else weights.image_size,
             feature_dim=weights.feature_dim,
             layer=layer,
-            preprocessing={**normalisation.describe(), "positions": f"{self._interpolation} interpolation in space"},
+            preprocessing={
+                **normalisation.describe(),
+                "positions": f"{self._interpolation} interpolation in space",
+                "configuration_digest": settings_digest(weights.encoder.config, **mean_norm),
+            },
             weights_digest=digest,
             licence=weights.licence,
             precision=placement.precision,

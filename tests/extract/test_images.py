@@ -327,6 +327,20 @@ def test_the_digest_is_of_the_vision_tower(folder_of):
     assert with_one_more_in("vision_model.post_layernorm.weight") != digest
 
 
+def test_the_settings_that_count_are_those_of_the_vision_tower(folder_of):
+    folder = folder_of("clip")
+    config = json.loads((folder / "config.json").read_text())
+    original = load(folder).spec.preprocessing
+
+    def with_heads_in(half: str) -> object:
+        changed = config | {half: config[half] | {"num_attention_heads": 4}}
+        (folder / "config.json").write_text(json.dumps(changed))
+        return load(folder).spec.preprocessing
+
+    assert with_heads_in("text_config") == original
+    assert with_heads_in("vision_config") != original
+
+
 def test_the_digest_is_the_same_at_every_load_where_a_pooler_is_missing(saved):
     folder, _ = saved["vit-without-pooler"]
     assert load(folder).spec.weights_digest == load(folder).spec.weights_digest

@@ -347,6 +347,70 @@ def test_the_nameless_digest():
     assert nameless_digest(twice) != nameless_digest(renamed)
 
 
+def exchanged(tensors: dict[str, Tensor], one: str, other: str) -> dict[str, Tensor]:
+    """The same tensors, of which those with a part in their names have changed places with those with another."""
+    swap = {one: other, other: one}
+    return {re.sub(f"{re.escape(one)}|{re.escape(other)}", lambda m: swap[m[0]], k): v for k, v in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("family", "one", "other"),
+    [
+        ("vivit", ".layer.0.", ".layer.1."),
+        ("vivit", ".layer.0.attention.attention.query.weight", ".layer.0.attention.attention.value.weight"),
+        ("vivit", ".layer.0.layernorm_before.", ".layer.1.layernorm_before."),
+        ("timesformer", ".layer.0.", ".layer.1."),
+        ("timesformer", ".layer.0.attention.output.dense.weight", ".layer.0.temporal_attention.output.dense.weight"),
+        ("vjepa2", "encoder.layer.0.", "encoder.layer.1."),
+    ],
+)
+def test_tensors_that_changed_places_are_others(saved, folder_of, family, one, other):
+    folder = folder_of(family)
+    tensors = load_file(folder / "model.safetensors")
+    moved = exchanged(tensors, one, other)
+    assert moved.keys() == tensors.keys()
+    assert any(not torch.equal(moved[key], tensors[key]) for key in tensors)
+    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
+    backbone, original = load(family, folder), load(family, saved[family][0])
+    assert backbone.spec.weights_digest != original.spec.weights_digest
+    clips = random_clips(BY_NAME[family])
+    assert (backbone.embed(clips) - original.embed(clips)).abs().max() > 1e-4
+
+
+def test_modules_that_a_release_moved_within_a_layer_are_the_same():
+    """A ViT's MLP and norms: transformers 4 lists them in one order, 5 in the other, under other names."""
+    parts = {"attention": torch.nn.Linear(4, 4), "mlp": torch.nn.Linear(4, 8), "norm": torch.nn.LayerNorm(4)}
+    older = torch.nn.ModuleDict({"encoder": torch.nn.ModuleList([torch.nn.ModuleDict(parts)])})
+    moved = {"attn": parts["attention"], "layernorm": parts["norm"], "fc": parts["mlp"]}
+    newer = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.ModuleDict(moved)])})
+    assert [tuple(t.shape) for t in older.state_dict().values()] != [
+        tuple(t.shape) for t in newer.state_dict().values()
+    ]
+    assert nameless_digest(older) == nameless_digest(newer)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("timesformer", {"num_attention_heads": 4}),
+        ("timesformer", {"layer_norm_eps": 1e-3}),
+        ("timesformer", {"hidden_act": "relu"}),
+        ("timesformer", {"attention_type": "joint_space_time"}),
+        ("vivit", {"num_attention_heads": 4}),
+        ("vjepa2", {"num_attention_heads": 4}),
+        ("videoprism", {"attn_logit_softcapping": 2.0}),
+    ],
+)
+def test_settings_that_no_tensor_holds_are_recorded(saved, folder_of, family, changes):
+    folder = folder_of(family)
+    original = load(family, folder).spec.preprocessing
+    edit_config(folder, **changes)
+    assert load(family, folder).spec.preprocessing != original
+    shutil.copy(saved[family][0] / "config.json", folder)
+    edit_config(folder, _name_or_path="/elsewhere", transformers_version="4.40.0", hidden_dropout_prob=0.3)
+    assert load(family, folder).spec.preprocessing == original
+
+
 def test_weights_of_torch_save_are_the_same(folder_of):
     folder = folder_of("vivit")
     digest = load("vivit", folder).spec.weights_digest

@@ -129,6 +129,15 @@ def test_the_digest_is_that_of_the_tensors_which_features_depend_on(saved, folde
     assert len({load_videomae(str(saved[kind])).spec.weights_digest for kind in MODELS}) == len(MODELS)
 
 
+@pytest.mark.parametrize("changes", [{"num_attention_heads": 4}, {"layer_norm_eps": 1e-3}, {"hidden_act": "relu"}])
+def test_settings_that_no_tensor_holds_are_recorded(folder, changes):
+    original = load_videomae(str(folder)).spec
+    edit_config(folder, **changes)
+    spec = load_videomae(str(folder)).spec
+    assert spec.weights_digest == original.weights_digest
+    assert spec.preprocessing != original.preprocessing
+
+
 def older_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """As transformers 4 called them, and the files on the hub still do."""
     renamed = {".attention.query.bias": ".attention.q_bias", ".attention.value.bias": ".attention.v_bias"}

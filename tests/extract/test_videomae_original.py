@@ -189,6 +189,23 @@ def test_the_same_weights_of_transformers_are_the_same(tmp_path, cls, mean_pooli
     torch.testing.assert_close(ours.embed(clips(2, 4, 32)), theirs.embed(clips(2, 4, 32)), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("mean_pooling", "epsilon", "agree"), [(False, 1e-6, True), (False, 1e-12, False), (True, 1e-6, False)]
+)
+def test_settings_agree_with_those_of_transformers_where_they_are_the_same(tmp_path, mean_pooling, epsilon, agree):
+    """What transformers cannot be told is the number in its ``fc_norm``, 1e-5."""
+    config = {"image_size": 32, "patch_size": 8, "num_frames": 4, "hidden_size": 128, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 2, "intermediate_size": 96, "use_mean_pooling": mean_pooling}
+    cls = transformers.VideoMAEForVideoClassification if mean_pooling else transformers.VideoMAEModel
+    model = cls(transformers.VideoMAEConfig(**config, layer_norm_eps=epsilon))
+    model.save_pretrained(tmp_path / "folder")
+    tensors = in_the_authors_names(model, "" if mean_pooling else "encoder.")
+    torch.save({"model": tensors, "args": TINY_OPTIONS}, tmp_path / "file.pth")
+    ours, theirs = (load_videomae(str(tmp_path / name)).spec for name in ("file.pth", "folder"))
+    assert ours.weights_digest == theirs.weights_digest
+    assert (ours.preprocessing == theirs.preprocessing) == agree
+
+
 def test_the_same_weights_in_safetensors_are_the_same(tmp_path):
     # Nothing but tensors is in such a file: it is of the published sizes, here with few and large patches.
     tensors = state_dict("pretrained", width=32, depth=1, patch=112)
