@@ -119,6 +119,8 @@ def _affine(described: Mapping[str, Any]) -> Normalisation:
     scale = float(described.get("rescale_factor", 1 / 255)) if described.get("do_rescale") is not False else 1.0
     shift = 1.0 if described.get("offset") is True else 0.0
     normalises = described.get("do_normalize") is not False
+    if normalises and "image_std" not in described:
+        raise ValueError("it has an image_mean and no image_std")
     mean = _three(described["image_mean"] if normalises else 0.0)
     std = _three(described["image_std"] if normalises else 1.0)
     # (255 · scale · p - shift - mean) / std = (p - (shift + mean) / unit) / (std / unit)
