@@ -130,7 +130,7 @@ def _affine(described: Mapping[str, Any]) -> Normalisation:
     red, green, blue = ((shift + value) / unit for value in mean)
     deviations = tuple(value / unit for value in std)
     if min(deviations) <= 0:
-        raise ValueError(f"image_std is {described['image_std']}, not positive")
+        raise ValueError(f"the standard deviations are {deviations}, not positive")
     return Normalisation((red, green, blue), (deviations[0], deviations[1], deviations[2]))
 
 

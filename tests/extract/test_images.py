@@ -283,6 +283,7 @@ def test_a_model_whose_patches_do_not_divide_the_views_takes_its_own_size(folder
             '{"image_mean": 0.5}',
             "^the normalisation of '.*Tiny-vit' cannot be read: it has an image_mean and no image_std$",
         ),
+        ('{"do_normalize": false, "rescale_factor": -1}', "^the normalisation of .* cannot be read: .* not positive$"),
         ('{"image_mean": [0.5, 0.5], "image_std": 1}', "^the normalisation of '.*Tiny-vit' cannot be read: "),
         ('{"image_mean": 0.5, "image_std": 0}', "^the normalisation of '.*Tiny-vit' cannot be read: .* not positive$"),
     ],
