@@ -4,6 +4,7 @@ A block may be wanted in several views and by several backbones: all of them are
 goes into the store for one of them does not depend on which others are served along with it.
 """
 
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -17,6 +18,7 @@ import torch
 from distributed import Worker, get_worker
 from numpy.typing import NDArray
 
+from scale_video.extract.backbones.identity import differences
 from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.backbones.registry import load_backbone
 from scale_video.extract.backbones.request import BackboneRequest
@@ -43,6 +45,7 @@ RequestKey = tuple[str, int, int, bool]
 
 _FAILURES = [int(status) for status in FAILURES]
 _LOADING = threading.Lock()
+_LOADED: dict[tuple[str | None, Callable[[BackboneRequest], Backbone], BackboneRequest], Backbone] = {}
 _of_thread = threading.local()
 
 
@@ -192,12 +195,11 @@ class _TargetBlock:
 
     def __init__(self, task: ExtractionTask, target: Target, store: FeatureStore, planned: PlannedBlock) -> None:
         attributes = _attributes(task, target)
-        backbone = _load_once(task.load, target.backbone)
-        if backbone.spec.weights_digest != attributes["weights_digest"]:
+        backbone = _load_once(task, target.backbone)
+        if differing := differences(backbone.spec, attributes):
             raise PlanMismatchError(
-                f"backbone {target.backbone.name!r} has other weights on this worker "
-                f"({backbone.spec.weights_digest[:12]}…) than the store records "
-                f"({attributes['weights_digest'][:12]}…); give every worker the same files"
+                f"backbone {target.backbone.name!r} on worker {socket.gethostname()} differs from what the store "
+                f"records in {', '.join(differing)}; give every worker the same files and releases"
             )
         self._index = planned.index
         self._coordinates = planned.plan(target.view, "coordinates")
@@ -342,15 +344,22 @@ def _open_writer(task: ExtractionTask, target: Target) -> BlockWriter:
     return BlockWriter(url, view=target.view, backbone=backbone, lock_token=task.lock_token)
 
 
-def _load_once(load: Callable[[BackboneRequest], Backbone], request: BackboneRequest) -> Backbone:
+def _load_once(task: ExtractionTask, request: BackboneRequest) -> Backbone:
+    """The backbone, loaded once for a job in each worker process: another job may find other files, or functions."""
+    key = task.lock_token, task.load, request
     with _LOADING:  # two threads of one worker would otherwise load it twice
-        return _load_cached(load, request)
+        if key not in _LOADED:
+            # A folder of weights may lie elsewhere on this worker; the name of a hub is no path, and stays.
+            there = replace(request, source=worker_path(request.source)) if request.source else request
+            _LOADED[key] = task.load(there)
+        return _LOADED[key]
 
 
-@lru_cache(maxsize=8)
-def _load_cached(load: Callable[[BackboneRequest], Backbone], request: BackboneRequest) -> Backbone:
-    # A folder of weights may lie elsewhere on this worker; the name of a hub is no path, and stays.
-    return load(replace(request, source=worker_path(request.source)) if request.source else request)
+def forget_backbones(lock_token: str | None) -> None:
+    """Let go of what a job loaded here; workers of a cluster live on."""
+    with _LOADING:
+        for key in [key for key in _LOADED if key[0] == lock_token]:
+            del _LOADED[key]
 
 
 def thread_decoders(limits: DecodeLimits) -> ClipDecoders:

@@ -6,7 +6,7 @@ There is no other state than the commit marks in the store, so the same call aft
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from threading import Lock
@@ -24,6 +24,7 @@ from scale_video.extract.block_task import (
     Target,
     VideoFailure,
     extract_block,
+    forget_backbones,
 )
 from scale_video.extract.bounded_map import AGAIN, bounded_map
 from scale_video.store.errors import StoreError
@@ -125,6 +126,8 @@ def run_extraction(
         try:
             again = _run(client, task, works, state=state, check=check)
             lost = [work.index for work in _run(client, task, again, state=state, check=check)]
+            with suppress(Exception):  # a worker that is gone has forgotten
+                client.run(forget_backbones, task.lock_token)
         finally:
             client.unsubscribe_topic(ANNOUNCEMENTS)
     return JobReport(

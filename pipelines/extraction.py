@@ -233,6 +233,8 @@ def _plan(
 def _placed(backbone: BackboneRequest, request: ExtractionRequest, store: FeatureStore | None) -> BackboneRequest:
     """The backbone with its device, and the precision in which it was begun unless another one is asked for."""
     device, precision = choose(request.device, request.precision)
+    if request.scheduler is not None and request.device == "auto" and device == "cpu":
+        note("no GPU on this machine: backbones run on the CPU of the workers, unless you say --device cuda")
     if request.precision == "auto":
         precision = recorded_precision(store, backbone.name) or precision
     return replace(backbone, device=device, precision=precision)

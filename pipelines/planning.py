@@ -163,6 +163,8 @@ def add_backbones(
                         described["library_versions"],
                     )
                     described["library_versions"] = recorded.get("library_versions")
+                if recorded.get("weights_digest") == spec.weights_digest:  # the same, from another place
+                    described |= {key: recorded.get(key) for key in ("source", "licence")}
             add_backbone(
                 store.location.url,
                 view=name,

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scale_video.extract.backbones.identity import differences
 from scale_video.extract.backbones.placement import choose
 from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.backbones.registry import load_backbone, parse_backbone
@@ -80,9 +81,10 @@ class Recomputation:
             for view in store.views()
             for name in store.backbones(view)
         ]
-        backbones: dict[tuple[str, str], Backbone] = {}
+        backbones: dict[tuple[str, ...], Backbone] = {}
         for target in self._targets:
-            key = target.name, str(target.attributes["weights_digest"])
+            described = ("weights_digest", "layer", "preprocessing", "num_frames", "precision")
+            key = target.name, *(str(target.attributes.get(name)) for name in described)
             if key not in backbones:
                 backbones[key] = _load(target, request)
             target.backbone = backbones[key]
@@ -135,14 +137,7 @@ class _Target:
             PlanMismatchError: what differs, and the way out.
         """
         spec = self.backbone.spec
-        ours = {
-            "weights_digest": spec.weights_digest,
-            "layer": spec.layer,
-            "preprocessing": dict(spec.preprocessing),
-            "num_frames": spec.num_frames,
-        }
-        differing = [key for key, value in ours.items() if self.attributes[key] != value]
-        if differing:
+        if differing := differences(spec, self.attributes):
             raise PlanMismatchError(
                 f"{spec.source} is not the backbone of {self.features} in store {self.store.location.url!r}, which has "
                 f"another {' and '.join(differing)}; name the right weights by --backbone FAMILY:SOURCE@{self.name}"

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -11,6 +13,9 @@ from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.backbones.weights_digest import weights_digest
+
+_TOLERANCE: Final = 0.03
+"""Relative; half precision in batches of other sizes differs by less."""
 
 
 class CallableBackbone:
@@ -28,6 +33,8 @@ class CallableBackbone:
         frame_size: int | None = None,
         layer: str = "",
         licence: str = "unknown",
+        preprocessing: Mapping[str, Any] | None = None,
+        library_versions: Mapping[str, str] | None = None,
     ) -> None:
         """Describe it.
 
@@ -43,22 +50,26 @@ class CallableBackbone:
             frame_size: S; None: the view's nominal size.
             layer: where the features are taken.
             licence: of the weights.
+            preprocessing: what the function does to pixels, as JSON values; features of other values are another
+                backbone's.
+            library_versions: of what it computes with, beside torch's.
         """
         self._function = function
+        self._was_tried = False
         self._placement = placement
         self.device = placement.device
         self.spec = BackboneSpec(
             name=request.name,
-            source=request.family,
+            source=":".join((request.family, *([Path(request.source).name] if request.source else []))),
             num_frames=num_frames,
             frame_size=frame_size,
             feature_dim=feature_dim,
             layer=layer,
-            preprocessing={},
+            preprocessing={"normalisation": request.normalisation, **(preprocessing or {})},
             weights_digest=_text_digest(weights) if isinstance(weights, str) else weights_digest(weights),
             licence=licence,
             precision=placement.precision,
-            library_versions={"torch": str(torch.__version__)},
+            library_versions={"torch": str(torch.__version__), **(library_versions or {})},
         )
 
     @torch.inference_mode()
@@ -84,7 +95,24 @@ class CallableBackbone:
             raise ValueError(
                 f"the function of backbone {spec.name!r} gave {given} for {len(clips)} clips, not {expected}"
             )
+        if not self._was_tried and len(clips) > 1:
+            self._try_alone(clips, features)
         return features.float()
+
+    def _try_alone(self, clips: Tensor, features: Tensor) -> None:
+        """Embed a clip alone as well, once.
+
+        Raises:
+            ValueError: its features are others than in a batch.
+        """
+        self._was_tried = True
+        with self._placement.autocast():
+            alone, together = self._function(clips[:1]).float(), features[:1].float()
+        if not torch.allclose(alone, together, rtol=_TOLERANCE, atol=_TOLERANCE * float(together.abs().max())):
+            raise ValueError(
+                f"backbone {self.spec.name!r} gives a clip other features alone than in a batch; "
+                "call eval() on its network, or let it look at each clip by itself"
+            )
 
 
 def _text_digest(text: str) -> str:

@@ -85,6 +85,11 @@ def register_backbone(name: str, load: Loader) -> None:
     _REGISTERED[name] = load
 
 
+def unregister_backbone(name: str) -> None:
+    """Forget a family that was registered in this process, if there is one."""
+    _REGISTERED.pop(name, None)
+
+
 def registered() -> Mapping[str, Loader]:
     """What was registered in this process."""
     return dict(_REGISTERED)

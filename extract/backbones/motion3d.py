@@ -73,6 +73,7 @@ class Motion3d:
     """The network with its weights, as a ``Backbone``."""
 
     def __init__(self, network: Motion3dNetwork, placement: Placement = CPU, *, name: str = "motion3d") -> None:
+        digest = weights_digest(network.state_dict())
         self._network = network.eval().to(placement.device)
         self._placement = placement
         self.device = placement.device
@@ -84,7 +85,7 @@ class Motion3d:
             feature_dim=FEATURE_DIM,
             layer="mean over the last convolution's map, standardised per dimension by training statistics",
             preprocessing={"colour": "grey", "grey_of_rgb": list(_GREY), "standardised": "per clip"},
-            weights_digest=weights_digest(network.state_dict()),
+            weights_digest=digest,
             licence="Apache-2.0",
             precision=placement.precision,
             library_versions={"torch": str(torch.__version__)},

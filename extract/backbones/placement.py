@@ -1,6 +1,7 @@
 """Where a backbone computes, and in which number format."""
 
-from contextlib import AbstractContextManager
+import socket
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -33,14 +34,21 @@ class Placement:
         if precision not in PRECISIONS:
             raise ValueError(f"no precision {precision!r}; there are: {', '.join(PRECISIONS)}")
         if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("the features are to be computed on a GPU (cuda), but torch sees none on this machine")
+            raise ValueError(
+                f"the features are to be computed on a GPU (cuda), but torch sees none on {socket.gethostname()}; "
+                "say --device cpu, or run workers where there is one"
+            )
         if device not in DEVICES[1:]:
             raise ValueError(f"no device {device!r}; there are: {', '.join(DEVICES)}")
         return cls(torch.device(device), precision)
 
     def autocast(self) -> AbstractContextManager[object]:
         """A context in which matrix products and convolutions run in the precision."""
-        return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision], enabled=self.precision != "float32")
+        if self.precision != "float32":
+            return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
+        if self.device.type == "cuda":  # where torch rounds what convolutions multiply to ten bits, unless told not to
+            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return nullcontext()
 
 
 CPU: Final = Placement(torch.device("cpu"), "float32")

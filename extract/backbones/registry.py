@@ -56,7 +56,13 @@ def load_backbone(request: BackboneRequest) -> Backbone:
         ValueError: weights that cannot be had or read, or a library that is not installed; see the family. No such
             device here, or a precision that there is not.
     """
-    return families()[request.family].load(request, Placement.of(request.device, request.precision))
+    backbone = families()[request.family].load(request, Placement.of(request.device, request.precision))
+    if backbone.spec.name != request.name:
+        raise ValueError(
+            f"the loader of backbone family {request.family!r} calls it {backbone.spec.name!r} where {request.name!r} "
+            "was asked for; let spec.name be request.name"
+        )
+    return backbone
 
 
 def _name_of(source: str) -> str:

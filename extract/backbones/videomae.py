@@ -72,6 +72,8 @@ class VideoMae:
         self._placement = placement
         self.device = placement.device
         self._encoder = weights.encoder.to(placement.device)
+        # No parameter and no buffer of the library's module, so that it would stay behind.
+        self._positions = weights.encoder.embeddings.position_embeddings.to(placement.device)
         self._mean_norm = None if weights.mean_norm is None else weights.mean_norm.to(placement.device)
         self._patch_size = weights.patch_size
         self._normalise = normalisation
@@ -124,7 +126,7 @@ class VideoMae:
         pixels = self._normalise(clips)  # (B, 3, T, H, W)
         patches = self._encoder.embeddings.patch_embeddings.projection(pixels)
         positions = resize_positions(
-            self._encoder.embeddings.position_embeddings,
+            self._positions,
             num_times=config.num_frames // config.tubelet_size,
             side=patches.shape[-1],
             mode=self._interpolation,

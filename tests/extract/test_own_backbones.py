@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from torch import Tensor
 from scale_video.extract.backbones import families as module
 from scale_video.extract.backbones.callable_backbone import CallableBackbone
 from scale_video.extract.backbones.catalogue import known_backbones
-from scale_video.extract.backbones.families import families, register_backbone
+from scale_video.extract.backbones.families import families, register_backbone, registered
+from scale_video.extract.backbones.on_workers import _Registration
 from scale_video.extract.backbones.placement import CPU, Placement
 from scale_video.extract.backbones.registry import load_backbone, parse_backbone
 from scale_video.extract.backbones.request import BackboneRequest
@@ -110,3 +112,49 @@ def test_the_digest_follows_weights_or_text() -> None:
 
     assert digest("1") == digest("1") != digest("2")
     assert digest({"a": torch.ones(2)}) == digest({"a": torch.ones(2)}) != digest({"a": torch.zeros(2)})
+
+
+def test_a_network_in_training_mode_is_refused() -> None:
+    network = torch.nn.BatchNorm1d(3)
+
+    def function(clips: Tensor) -> Tensor:
+        return network(clips.float().mean(dim=(1, 2, 3)))
+
+    given = {"request": BackboneRequest("n", None, "n"), "placement": CPU, "num_frames": 1, "feature_dim": 3}
+    clips = torch.randint(0, 256, (4, 1, 2, 2, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    network.train()
+    with pytest.raises(ValueError, match=r"(?s)other features alone than in a batch; call eval|more than 1 value"):
+        CallableBackbone(function, weights="n", **given).embed(clips)  # type: ignore[arg-type]
+    network.eval()
+    assert CallableBackbone(function, weights="n", **given).embed(clips).shape == (4, 3)  # type: ignore[arg-type]
+
+
+def test_what_is_told_of_a_function_is_recorded() -> None:
+    request = BackboneRequest("mine", "/weights/a.pt", "m", normalisation="paper")
+    spec = CallableBackbone(
+        lambda clips: clips, request=request, placement=CPU, num_frames=1, feature_dim=1, weights="1",
+        preprocessing={"scale": 1 / 255}, library_versions={"numpy": "2"},
+    ).spec  # fmt: skip
+    assert spec.source == "mine:a.pt"
+    assert spec.preprocessing == {"normalisation": "paper", "scale": 1 / 255}
+    assert spec.library_versions["numpy"] == "2"
+
+
+def test_a_loader_must_keep_the_name_that_was_asked_for(no_families: None) -> None:
+    register_backbone("sum", lambda request, placement: load_sum(replace(request, name="other"), placement))
+    with pytest.raises(ValueError, match="the loader of backbone family 'sum' calls it 'other' where 'mine' was asked"):
+        load_backbone(parse_backbone("sum@mine"))
+
+
+def test_workers_are_told_and_forget(no_families: None) -> None:
+    register_backbone("sum", load_sum)
+    plugin, other = _Registration({"new": load_sum, "sum": load_new}), _Registration({"new": load_new})
+    assert plugin.name != other.name
+    plugin.setup(None)
+    assert registered() == {"sum": load_new, "new": load_sum}
+    plugin.teardown(None)
+    assert registered() == {"sum": load_sum}
+
+
+def load_new(request: BackboneRequest, placement: Placement) -> CallableBackbone:
+    return load_sum(request, placement)

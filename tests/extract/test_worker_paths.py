@@ -7,6 +7,7 @@ import pytest
 
 from scale_video.extract import block_task
 from scale_video.extract.backbones.request import BackboneRequest
+from scale_video.extract.block_task import ExtractionTask
 from scale_video.extract.worker_paths import CONFIG_KEY, check_data_root, video_path, worker_path
 from scale_video.store.errors import StoreError
 
@@ -38,7 +39,10 @@ def test_a_folder_of_weights_is_looked_for_where_the_worker_sees_it(source: str 
     seen = []
     request = BackboneRequest("videomae", source, "vmae")
     with dask.config.set({CONFIG_KEY: {"/data": "/mnt/nas"}}):
-        block_task._load_once(seen.append, request)  # type: ignore[arg-type]
+        task = ExtractionTask("x.zarr", "/data", (), load=seen.append, lock_token="token")  # type: ignore[arg-type]
+        block_task._load_once(task, request)
+        block_task._load_once(task, request)  # once is enough
+    block_task.forget_backbones("token")
     assert [one.source for one in seen] == [expected]
 
 

@@ -25,7 +25,20 @@ EACH_BLOCK = 24
 @pytest.fixture(scope="module")
 def extracted(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("extracted") / "demo.zarr"
-    options = ("--backbone", "motion3d", "--data", demo_root, "--store", store, "--block-size", 8, "--workers", 1, "--threads", "--no-estimate")
+    options = (
+        "--backbone",
+        "motion3d",
+        "--data",
+        demo_root,
+        "--store",
+        store,
+        "--block-size",
+        8,
+        "--workers",
+        1,
+        "--threads",
+        "--no-estimate",
+    )
     result = CliRunner().invoke(main, ["extract", *map(str, options)])
     assert result.exit_code == 0, result.output
     return store

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+from torch import Tensor
 
+from scale_video.extract.backbones.callable_backbone import CallableBackbone
+from scale_video.extract.backbones.families import register_backbone, unregister_backbone
+from scale_video.extract.backbones.placement import Placement
+from scale_video.extract.backbones.request import BackboneRequest
+from scale_video.pipelines.extraction import run_extract
+from scale_video.pipelines.requests import ExtractionRequest
 from scale_video.store.read import FeatureStore
 
 SCRIPT = """
@@ -54,3 +62,28 @@ def test_a_function_of_a_script(tmp_path: Path, make_video: Callable[..., None])
     assert features.features.shape == (4, 16, 12)
     assert 0 <= features.features.min() < features.features.max() <= 255
     assert len(np.unique(features.features.reshape(-1, 12), axis=0)) > 32
+
+
+def test_a_function_that_was_mended_is_the_one_that_runs(tmp_path: Path, make_video: Callable[..., None]) -> None:
+    """As in a notebook, where cells run again in a process that lives on."""
+    make_video(tmp_path / "videos" / "a.mp4", seed=1)
+    means = []
+    for gain in (0.1, 0.3):
+
+        def load(request: BackboneRequest, placement: Placement, gain: float = gain) -> CallableBackbone:
+            def function(clips: Tensor) -> Tensor:
+                return gain * clips.float().mean(dim=(1, 2, 3))
+
+            given = {"num_frames": 2, "frame_size": 16, "feature_dim": 3, "weights": "the same"}
+            return CallableBackbone(function, request=request, placement=placement, **given)  # type: ignore[arg-type]
+
+        register_backbone("colour", load)
+        store = str(tmp_path / f"{gain}.zarr")
+        request = ExtractionRequest(
+            dataset="folder", data_root=tmp_path / "videos", store=store, preset="honest", views=("random",),
+            backbones=("colour",), num_workers=1, processes=False, estimate=False,
+        )  # fmt: skip
+        run_extract(request)
+        means.append(float(FeatureStore.open(store).read_features("random", "colour").features.mean()))
+    unregister_backbone("colour")
+    assert means[1] == pytest.approx(3 * means[0], rel=1e-2)
