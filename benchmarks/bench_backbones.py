@@ -190,7 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"no case {unknown[0]!r}; there are: {', '.join(names)}")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    transformers.logging.disable_progress_bar()
+    library_log: Any = transformers.logging  # without types
+    library_log.disable_progress_bar()
     records: list[dict[str, Any]] = []
     print(f"{'case':18} {'clip':>9} {'dim':>5} {'s a clip':>9} {'spread':>17} {'GFLOP':>7} {'GFLOP/s':>8} {'ratio':>6}")
     for case in CASES:
