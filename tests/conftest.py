@@ -1,8 +1,17 @@
-"""An S3 server on loopback, for the tests of any folder."""
+"""An S3 server on loopback, for the tests of any folder; and tests that need a GPU wait for one."""
 
 from collections.abc import Iterator
 
 import pytest
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked ``gpu`` where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(scope="session")

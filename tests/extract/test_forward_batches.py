@@ -141,7 +141,6 @@ def test_numbered_workers_take_one_gpu_each(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_the_features_of_the_cpu() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (20, 8, 32, 32, 3), dtype=np.uint8)
     features = []
