@@ -160,7 +160,7 @@ def test_workers_that_see_no_such_folder_are_named_before_anything_is_planned(si
 def test_a_client_needs_no_gpu_but_its_workers_do(site: Site) -> None:
     with site.cluster(("--no-nanny", "--nthreads", "1")) as (address, _):
         errors = finish(site.extract("--scheduler", address, "--device", "cuda"), status=1)
-    assert "torch sees none on this machine" in one_error(errors)
+    assert "but torch sees none on" in one_error(errors)
     assert FeatureStore.open(site.store).backbones("random") == ("motion3d",)  # the client went on to the workers
 
 
