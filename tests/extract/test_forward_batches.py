@@ -114,7 +114,7 @@ def test_auto_means_a_gpu_with_half_precision_or_a_cpu_with_float32(monkeypatch:
 
 def test_a_device_that_is_not_there_and_an_unknown_precision_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="torch sees none on .*; say --device cpu, or run workers"):
+    with pytest.raises(ValueError, match=r"torch sees none on .*; say --device cpu, or run workers"):
         Placement.of("cuda", "float32")
     with pytest.raises(ValueError, match="no precision 'float8'; there are: float32, float16, bfloat16"):
         Placement.of("cpu", "float8")
