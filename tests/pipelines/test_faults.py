@@ -8,121 +8,17 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
 import psutil
 import pytest
 
-from scale_video.store.verify import verify_store
-
 pytestmark = pytest.mark.slow
 CHEAP = ("--threads", "--workers", "1")
 """Where worker processes do not matter."""
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount something in a new folder; all is unmounted in the end."""
-    with ExitStack() as mounted:
-
-        def do(*how: str) -> Path:
-            place = tmp_path / "mounted"
-            place.mkdir(exist_ok=True)
-            try:
-                subprocess.run(["mount", *how, str(place)], check=True, capture_output=True)
-            except (OSError, subprocess.CalledProcessError) as error:
-                pytest.skip(f"nothing can be mounted here, which takes root and the right to do it: {error}")
-            mounted.callback(subprocess.run, ["umount", "--lazy", str(place)], capture_output=True)
-            return place
-
-        yield do
-
-
-def check_failure(job_said: str, *words: str) -> None:
-    """One line at the end says what is wrong; no traceback anywhere."""
-    assert "Traceback" not in job_said
-    last = job_said.strip().splitlines()[-1]
-    assert last.startswith("Error: "), job_said
-    for word in words:
-        assert word in last, job_said
-
-
-def finish(jobs: ModuleType, data: Path, store: Path, *options: str) -> str:
-    """The same command once more; the store is then what it should be."""
-    said: str = jobs.extract(data, store, *options)
-    assert jobs.tree(store) == jobs.undisturbed(data)
-    assert verify_store(store).damaged == ()
-    return said
-
-
-def test_a_full_disk(jobs: ModuleType, demo_root: Path, mount: Callable[..., Path]) -> None:
-    disk = mount("-t", "tmpfs", "-o", "size=16m", "tmpfs")
-    with jobs.Job(demo_root, disk / "demo.zarr", *CHEAP) as job:
-        job.wait_for_blocks(2)
-        fill(disk / "ballast")
-        assert job.ended() == 1
-        check_failure(job.said(), "the store cannot be written", "No space left on device", "run the same command")
-    committed = jobs.num_committed(disk / "demo.zarr")
-    assert 2 <= committed < jobs.NUM_BLOCKS
-    assert verify_store(disk / "demo.zarr").damaged == ()
-    (disk / "ballast").unlink()
-    assert f"{committed} of {jobs.NUM_BLOCKS} blocks are there already" in finish(
-        jobs, demo_root, disk / "demo.zarr", *CHEAP
-    )
-
-
-def test_a_disk_that_becomes_read_only(jobs: ModuleType, demo_root: Path, mount: Callable[..., Path]) -> None:
-    disk = mount("-t", "tmpfs", "-o", "size=16m", "tmpfs")
-    store = disk / "demo.zarr"
-
-    def remount(mode: str) -> bool:
-        return subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], capture_output=True).returncode == 0
-
-    with jobs.Job(demo_root, store, *CHEAP) as job:
-        job.wait_for_blocks(2)
-        jobs.wait_until(lambda: remount("ro"), what="no file is open for writing")
-        assert job.ended() == 1
-        check_failure(job.said(), "Read-only file system")
-    before = jobs.tree(store)
-    with jobs.Job(demo_root, store, *CHEAP) as job:  # from the start
-        assert job.ended() == 1
-        check_failure(job.said(), "Read-only file system")
-    assert jobs.tree(store) == before
-    assert remount("rw")
-    finish(jobs, demo_root, store, *CHEAP)
-
-
-@pytest.mark.parametrize("how", ["unmounted", "renamed"])
-def test_a_store_that_vanishes(
-    jobs: ModuleType, demo_root: Path, tmp_path: Path, mount: Callable[..., Path], how: str
-) -> None:
-    disk, place = tmp_path / "disk", tmp_path / "mounted"
-    if how == "unmounted":
-        disk.mkdir()
-        mount("--bind", str(disk))
-    else:
-        place.mkdir()
-    with jobs.Job(demo_root, place / "demo.zarr", "--workers", "2") as job:
-        job.wait_for_blocks(2)
-        if how == "unmounted":
-            subprocess.run(["umount", "--lazy", str(place)], check=True)
-            place_left = place
-        else:
-            place.rename(disk)
-            place_left = tmp_path
-        assert job.ended() == 1
-        check_failure(job.said(), "the store was unmounted, moved or deleted", "run the same command again")
-    assert not (place / "demo.zarr").exists(), sorted(place_left.rglob("*"))
-    assert verify_store(disk / "demo.zarr").damaged == ()
-    if how == "unmounted":
-        assert not any(place.iterdir()), "nothing may be written beneath a mount point"
-        mount("--bind", str(disk))
-    else:
-        disk.rename(place)
-    finish(jobs, demo_root, place / "demo.zarr", *CHEAP)
 
 
 def test_signals_and_a_second_job(jobs: ModuleType, demo_root: Path, tmp_path: Path) -> None:
@@ -133,7 +29,7 @@ def test_signals_and_a_second_job(jobs: ModuleType, demo_root: Path, tmp_path: P
         job.send(signal.SIGSTOP, to_all=True)  # it is slow, but there
         with jobs.Job(demo_root, store, *CHEAP) as second:
             assert second.ended() == 1
-            check_failure(second.said(), "is in use by", "--break-lock")
+            jobs.check_failure(second.said(), "is in use by", "--break-lock")
         job.send(signal.SIGCONT, to_all=True)
         job.send(signal.SIGINT, to_all=True)
         assert job.ended() == 128 + signal.SIGINT
@@ -148,7 +44,7 @@ def test_signals_and_a_second_job(jobs: ModuleType, demo_root: Path, tmp_path: P
         assert job.said().splitlines()[-1] == f"interrupted by SIGTERM; {go_on}"
     assert not (store / "lock.json").exists()
     assert jobs.num_committed(store) < jobs.NUM_BLOCKS
-    finish(jobs, demo_root, store, *CHEAP)
+    jobs.finish(demo_root, store, *CHEAP)
 
 
 def test_workers_that_leave_and_join_and_a_scheduler_that_is_killed(
@@ -186,17 +82,10 @@ def test_workers_that_leave_and_join_and_a_scheduler_that_is_killed(
             job.wait_for_blocks(before + 2)
             scheduler.kill()
             assert job.ended(seconds=120) == 1
-            check_failure(job.said(), "the Dask scheduler", "is gone", "what is committed stays")
+            jobs.check_failure(job.said(), "the Dask scheduler", "is gone", "what is committed stays")
         assert not (store / "lock.json").exists()
     assert jobs.num_committed(store) < jobs.NUM_BLOCKS
-    finish(jobs, demo_root, store, *CHEAP)
-
-
-def fill(ballast: Path) -> None:
-    """Write until the disk is full."""
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    jobs.finish(demo_root, store, *CHEAP)
 
 
 def kill_all(process: "subprocess.Popen[bytes]") -> None:
@@ -241,7 +130,7 @@ def test_a_video_that_hungers_and_hangs_is_named_and_can_be_had_later(
     for options, status, error in attempts:
         ended = run(store, *options)
         assert ended.returncode == 1
-        check_failure(ended.stderr, "more videos failed than --max-failures 1% allows", "scale-video failures")
+        jobs.check_failure(ended.stderr, "more videos failed than --max-failures 1% allows", "scale-video failures")
         (failure,) = json.loads(jobs.run("failures", store, "--json").stdout)["failures"]
         assert (failure["path"], failure["status"], failure["error"]) == ("2b.mp4", status, error)
         now = jobs.tree(store)

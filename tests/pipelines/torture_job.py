@@ -154,3 +154,20 @@ def _command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def check_failure(job_said: str, *words: str) -> None:
+    """One line at the end says what is wrong; no traceback anywhere."""
+    assert "Traceback" not in job_said
+    last = job_said.strip().splitlines()[-1]
+    assert last.startswith("Error: "), job_said
+    for word in words:
+        assert word in last, job_said
+
+
+def finish(data: Path, store: Path, *options: str) -> str:
+    """The same command once more; the store is then what it should be."""
+    said = extract(data, store, *options)
+    assert tree(store) == undisturbed(data)
+    assert verify_store(store).damaged == ()
+    return said
