@@ -34,7 +34,7 @@ from scale_video.pipelines.preset import load_preset
 from scale_video.pipelines.provenance import git_revision, versions
 from scale_video.pipelines.requests import ExtractionRequest
 from scale_video.store.errors import StoreError
-from scale_video.store.lock import StoreLock
+from scale_video.store.lock import StoreLock, clear_left_over
 from scale_video.store.read import FeatureStore
 from scale_video.store.video_probe import VideoStatus
 from scale_video.store.video_table import VideoTable
@@ -261,6 +261,7 @@ def _report_if_complete(
     targets = _targets(store, backbones, views)
     if any(blocks_to_do(store, target, retry=retry).any() for target in targets):
         return None
+    clear_left_over(store.location.url)  # of a job that was killed between its last block and its end
     started = perf_counter()
     reports = {target.name: target_report(store, target.view, target.backbone.name) for target in targets}
     return ExtractionResult(store.location.url, None, reports, (), JobProgress(), perf_counter() - started)

@@ -127,6 +127,13 @@ class StoreLock:
                 _LOG.warning("the lock of store %r cannot be refreshed: %s", self._location.url, error)
 
 
+def clear_left_over(url: str | Path) -> None:
+    """Remove the lock of a job that is known to be gone, and its partial files; leave any other as it is."""
+    with suppress(StoreError, OSError):
+        if LockFile(StoreLocation.of(url)).read() is not None:
+            StoreLock.acquire(url, purpose="clean up").release()
+
+
 def check_lock(location: StoreLocation, token: str) -> None:
     """Make sure that a store is there, and is still held by whoever has the token; what a writer does before it writes.
 

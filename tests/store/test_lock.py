@@ -18,7 +18,7 @@ import pytest
 from scale_video.store import lock as lock_module
 from scale_video.store.errors import StoreError, StoreLockedError, StoreLostError, StoreNotFoundError
 from scale_video.store.location import StoreLocation
-from scale_video.store.lock import StoreLock, check_lock
+from scale_video.store.lock import StoreLock, check_lock, clear_left_over
 from scale_video.store.lock_file import LockFile, LockOwner
 from scale_video.store.read import FeatureStore
 from scale_video.store.verify import verify_store
@@ -360,3 +360,19 @@ def test_who_dies_while_taking_a_lock_over_can_be_overruled(tmp_path: Path) -> N
     assert file.take_over(ELSEWHERE.to_bytes(), b"y", impatient=True, patience_seconds=300)
     assert not file.take_over(ELSEWHERE.to_bytes(), b"z", impatient=True, patience_seconds=300)
     assert file.read() == b"y"
+
+
+def test_what_a_dead_job_left_is_cleared_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
+    store, lock = tmp_path / "demo.zarr", tmp_path / "demo.zarr" / "lock.json"
+    clear_left_over(store)  # nothing there
+    assert not store.exists()
+    ours = LockOwner.of_this_process("extract")
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    put(store, replace(ours, pid=ended.pid).to_bytes())
+    clear_left_over(store)
+    assert not lock.exists()
+    for holder in (ours, ELSEWHERE):
+        put(store, holder.to_bytes())
+        clear_left_over(store)
+        assert lock.read_bytes() == holder.to_bytes()
