@@ -8,7 +8,6 @@ mean over time and space of its last stage, and nothing of the projection.
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from scale_video.extract.backbones.checkpoint_file import (
     find_weights,
@@ -17,7 +16,8 @@ from scale_video.extract.backbones.checkpoint_file import (
     state_dict_of,
     take_prefix,
 )
-from scale_video.extract.backbones.pixels import PAPER, Normalisation, check_clips
+from scale_video.extract.backbones.frozen_network import FrozenNetwork
+from scale_video.extract.backbones.pixels import PAPER, Normalisation
 from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.request import BackboneRequest
@@ -54,18 +54,14 @@ def load(request: BackboneRequest, placement: Placement) -> "RhoByol":
     )
 
 
-class RhoByol:
+class RhoByol(FrozenNetwork):
     """The network with its weights, as a ``Backbone``; it takes frames of any size."""
 
     def __init__(
         self, network: SlowResNet, *, name: str, source: str, placement: Placement, normalisation: Normalisation
     ) -> None:
         digest = weights_digest(network.state_dict())
-        self._network = network.eval().requires_grad_(False).to(placement.device)
-        self._placement = placement
-        self._normalise = normalisation
-        self.device = placement.device
-        self.spec = BackboneSpec(
+        spec = BackboneSpec(
             name=name,
             source=source,
             num_frames=NUM_FRAMES,
@@ -78,21 +74,4 @@ class RhoByol:
             precision=placement.precision,
             library_versions={"torch": str(torch.__version__)},
         )
-
-    @torch.inference_mode()
-    def embed(self, clips: Tensor) -> Tensor:
-        """Turn clips into vectors.
-
-        Args:
-            clips: uint8 RGB frames, shape (B, 16, H, W, 3), H = W, on ``device``.
-
-        Returns:
-            float32, shape (B, D), on ``device``.
-
-        Raises:
-            ValueError: clips of another dtype or shape.
-        """
-        check_clips(clips, name=self.spec.name, num_frames=NUM_FRAMES)
-        with self._placement.autocast():
-            features: Tensor = self._network(self._normalise(clips))
-        return features.float()
+        super().__init__(network, spec, normalisation=normalisation, placement=placement)

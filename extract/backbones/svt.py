@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from scale_video.extract.backbones.checkpoint_file import (
     find_weights,
@@ -27,7 +26,8 @@ from scale_video.extract.backbones.checkpoint_file import (
     state_dict_of,
     take_prefix,
 )
-from scale_video.extract.backbones.pixels import PAPER, Normalisation, check_clips
+from scale_video.extract.backbones.frozen_network import FrozenNetwork
+from scale_video.extract.backbones.pixels import PAPER, Normalisation
 from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.request import BackboneRequest
@@ -92,7 +92,7 @@ def load(request: BackboneRequest, placement: Placement) -> "Svt":
     )
 
 
-class Svt:
+class Svt(FrozenNetwork):
     """The network with its weights, as a ``Backbone``.
 
     The published weights, trained at 224 pixels, take the views' nominal sizes (224, 256); others their own.
@@ -109,13 +109,9 @@ class Svt:
         normalisation: Normalisation,
     ) -> None:
         digest = weights_digest(network.state_dict())
-        self._network = network.eval().requires_grad_(False).to(placement.device)
-        self._placement = placement
-        self._normalise = normalisation
-        self.device = placement.device
         own_size = network.side * network.patch_size
         takes_any_size = own_size == 224 and all(size % network.patch_size == 0 for size in _PAPER_SIZES)
-        self.spec = BackboneSpec(
+        spec = BackboneSpec(
             name=name,
             source=source,
             num_frames=variant.num_frames or network.num_times,
@@ -128,21 +124,6 @@ class Svt:
             precision=placement.precision,
             library_versions={"torch": str(torch.__version__)},
         )
-
-    @torch.inference_mode()
-    def embed(self, clips: Tensor) -> Tensor:
-        """Turn clips into vectors.
-
-        Args:
-            clips: uint8 RGB frames, shape (B, T, H, W, 3), H = W, a multiple of the patches' size, on ``device``.
-
-        Returns:
-            float32, shape (B, D), on ``device``.
-
-        Raises:
-            ValueError: clips of another dtype or shape.
-        """
-        check_clips(clips, name=self.spec.name, num_frames=self.spec.num_frames, multiple_of=self._network.patch_size)
-        with self._placement.autocast():
-            features: Tensor = self._network(self._normalise(clips))
-        return features.float()
+        super().__init__(
+            network, spec, normalisation=normalisation, placement=placement, multiple_of=network.patch_size
+        )
