@@ -198,7 +198,7 @@ class LockFile:
         try:
             self._files.invalidate_cache()
             return float((self._files.modified(now) - self._files.modified(path)).total_seconds())
-        except (NotImplementedError, FileNotFoundError):
+        except (NotImplementedError, FileNotFoundError):  # no times here, or given back just now: never called stale
             return None
         finally:
             self._remove(now)
