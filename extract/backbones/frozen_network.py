@@ -19,6 +19,7 @@ class FrozenNetwork:
         normalisation: Normalisation,
         placement: Placement,
         multiple_of: int | None = None,
+        any_size: bool = False,
     ) -> None:
         """Move the network to its place.
 
@@ -28,11 +29,13 @@ class FrozenNetwork:
             normalisation: of its pixels.
             placement: where it computes; its weights stay float32.
             multiple_of: pixels of which H must be a multiple, where the frames' size is the view's.
+            any_size: whether any multiple fits, also where ``spec.frame_size`` names the one that is best.
         """
         self._network = network.float().eval().requires_grad_(False).to(placement.device)
         self._normalise = normalisation
         self._placement = placement
         self._multiple_of = multiple_of
+        self._size = None if any_size else spec.frame_size
         self.device = placement.device
         self.spec = spec
 
@@ -54,7 +57,7 @@ class FrozenNetwork:
             name=self.spec.name,
             num_frames=self.spec.num_frames,
             multiple_of=self._multiple_of,
-            size=self.spec.frame_size,
+            size=self._size,
         )
         with self._placement.autocast():
             features: Tensor = self._network(self._normalise(clips))

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from scale_video.extract.backbones.frame_pooling import NUM_FRAMES, POOLINGS, PooledFrames
 from scale_video.extract.backbones.frozen_network import FrozenNetwork
+from scale_video.extract.backbones.pixels import VIEW_SIZES
 from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.preprocessor_config import cropped_size, own_normalisation, read_preprocessor
 from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.backbones.transformers_folder import TransformersFolder, first_line, open_folder, square_side
 
-_VIEW_SIZES: Final = (224, 256)
-"""Nominal sizes of the views ``random`` and ``grid``."""
 _PUBLISHED_SIZES: Final = {"dinov2": 224, "dinov2_with_registers": 224}
 """Sizes at which models are used whose table of positions belongs to another (518), by model type."""
 
@@ -45,7 +44,7 @@ def load(request: BackboneRequest, placement: Placement) -> FrozenNetwork:
         )
     image = ImageVector(loaded.model)
     size = None if _takes_the_views(image, tower or config) else _own_size(folder, tower or config)
-    frame_dim = image.probe(size or _VIEW_SIZES[0], source=request.source)
+    frame_dim = image.probe(size or VIEW_SIZES[0], source=request.source)
     pooling = POOLINGS[request.family.removeprefix("image")]
     normalisation = own_normalisation(folder)
     spec = folder.spec(
@@ -139,14 +138,14 @@ def _takes_the_views(image: ImageVector, config: Any) -> bool:
     """
     patch = _patch_size(config, source=None)
     table = getattr(config, "image_size", None)
-    fits = table is None or set(_sides(table)) <= set(_VIEW_SIZES)
-    return fits and all(size % patch == 0 and image.takes(size) for size in _VIEW_SIZES)
+    fits = table is None or set(_sides(table)) <= set(VIEW_SIZES)
+    return fits and all(size % patch == 0 and image.takes(size) for size in VIEW_SIZES)
 
 
 def _own_size(folder: TransformersFolder, config: Any) -> int:
     """The size at which a model is published to be used."""
     described = cropped_size(read_preprocessor(folder.path))
-    table = getattr(config, "image_size", None) or _VIEW_SIZES[0]
+    table = getattr(config, "image_size", None) or VIEW_SIZES[0]
     native = square_side(table, what="image_size", source=folder.request.source)
     return described or _PUBLISHED_SIZES.get(folder.model_type) or native
 

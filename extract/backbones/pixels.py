@@ -58,6 +58,24 @@ PAPER: Final = Normalisation((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 """SCALE's published code feeds this to every backbone; PySlowFast's models were trained with it."""
 
 
+VIEW_SIZES: Final = (224, 256)
+"""Nominal sizes of the views ``random`` and ``grid``, in pixels."""
+
+
+def own_frame_size(native: int, *, patch: int) -> int | None:
+    """What ``BackboneSpec.frame_size`` is for a network whose table of positions is interpolated.
+
+    Args:
+        native: pixels of the square frames that it was trained on.
+        patch: pixels of a patch.
+
+    Returns:
+        None, for the views' nominal sizes, where it was trained at the first of them and patches divide both, as in
+        the paper; else ``native``.
+    """
+    return None if native == VIEW_SIZES[0] and all(size % patch == 0 for size in VIEW_SIZES) else native
+
+
 def check_clips(
     clips: Tensor, *, name: str, num_frames: int, multiple_of: int | None = None, size: int | None = None
 ) -> None:

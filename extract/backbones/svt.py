@@ -27,7 +27,7 @@ from scale_video.extract.backbones.checkpoint_file import (
     take_prefix,
 )
 from scale_video.extract.backbones.frozen_network import FrozenNetwork
-from scale_video.extract.backbones.pixels import PAPER, Normalisation
+from scale_video.extract.backbones.pixels import PAPER, Normalisation, own_frame_size
 from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.request import BackboneRequest
@@ -40,8 +40,6 @@ DOWNLOAD: Final = f"https://github.com/kahnchana/svt/releases/download/v1.0/{FIL
 _PREFIX: Final = "backbone."
 _HOLDERS: Final = ("teacher",)
 """Of a checkpoint that the authors' training writes; the published file holds the tensors themselves."""
-_PAPER_SIZES: Final = (224, 256)
-"""Nominal sizes of the views ``random`` and ``grid``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +107,11 @@ class Svt(FrozenNetwork):
         normalisation: Normalisation,
     ) -> None:
         digest = weights_digest(network.state_dict())
-        own_size = network.side * network.patch_size
-        takes_any_size = own_size == 224 and all(size % network.patch_size == 0 for size in _PAPER_SIZES)
         spec = BackboneSpec(
             name=name,
             source=source,
             num_frames=variant.num_frames or network.num_times,
-            frame_size=None if takes_any_size else own_size,
+            frame_size=own_frame_size(network.side * network.patch_size, patch=network.patch_size),
             feature_dim=network.feature_dim,
             layer=f"CLS token after the last norm (epsilon {variant.norm_eps:g})",
             preprocessing={**normalisation.describe(), "positions": variant.positions},
@@ -125,5 +121,10 @@ class Svt(FrozenNetwork):
             library_versions={"torch": str(torch.__version__)},
         )
         super().__init__(
-            network, spec, normalisation=normalisation, placement=placement, multiple_of=network.patch_size
+            network,
+            spec,
+            normalisation=normalisation,
+            placement=placement,
+            multiple_of=network.patch_size,
+            any_size=True,
         )

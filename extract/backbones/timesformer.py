@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from scale_video.extract.backbones.frozen_network import FrozenNetwork
+from scale_video.extract.backbones.pixels import own_frame_size
 from scale_video.extract.backbones.placement import Placement
 from scale_video.extract.backbones.preprocessor_config import own_normalisation
 from scale_video.extract.backbones.request import BackboneRequest
@@ -36,7 +37,7 @@ def load(request: BackboneRequest, placement: Placement) -> FrozenNetwork:
         normalisation,
         model,
         num_frames=config.num_frames,
-        frame_size=None if size == 224 and 224 % patch == 0 and 256 % patch == 0 else size,
+        frame_size=own_frame_size(size, patch=patch),
         feature_dim=config.hidden_size,
         layer="CLS token after the encoder's norm",
         remarks={"positions": "nearest patch in space"},

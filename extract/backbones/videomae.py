@@ -6,22 +6,19 @@ code resizes them linearly.
 """
 
 import importlib.metadata
-from typing import Any, Final
+from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from scale_video.extract.backbones.forward_settings import settings_digest
-from scale_video.extract.backbones.pixels import IMAGENET, Normalisation, check_clips
+from scale_video.extract.backbones.frozen_network import FrozenNetwork
+from scale_video.extract.backbones.pixels import IMAGENET, Normalisation, own_frame_size
 from scale_video.extract.backbones.placement import CPU, Placement
 from scale_video.extract.backbones.protocol import BackboneSpec
 from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.backbones.videomae_weights import VideoMaeWeights, read_videomae
 from scale_video.extract.backbones.weights_digest import weights_digest
-
-_PAPER_SIZES: Final = (224, 256)
-"""Nominal sizes of the views ``random`` and ``grid``."""
 
 
 def load(request: BackboneRequest, placement: Placement) -> "VideoMae":
@@ -53,7 +50,7 @@ def load_videomae(
     return VideoMae(read_videomae(source), name=name, placement=placement, normalisation=own)
 
 
-class VideoMae:
+class VideoMae(FrozenNetwork):
     """A VideoMAE encoder and the mean of its tokens.
 
     A model trained at 224 pixels takes the views' nominal sizes (224, 256) as the paper does: its table of positions
@@ -68,75 +65,71 @@ class VideoMae:
         placement: Placement = CPU,
         normalisation: Normalisation = IMAGENET,
     ) -> None:
-        digest = weights_digest(weights.tensors())
-        self._placement = placement
-        self.device = placement.device
-        self._encoder = weights.encoder.to(placement.device)
-        # No parameter and no buffer of the library's module, so that it would stay behind.
-        self._positions = weights.encoder.embeddings.position_embeddings.to(placement.device)
-        self._mean_norm = None if weights.mean_norm is None else weights.mean_norm.to(placement.device)
-        self._patch_size = weights.patch_size
-        self._normalise = normalisation
         # As MCG-NJU's code for fine-tuning at other sizes has it; SCALE's published code interpolates linearly.
-        self._interpolation = "bilinear" if normalisation.name == "paper" else "bicubic"
-        takes_any_size = weights.image_size == 224 and all(size % weights.patch_size == 0 for size in _PAPER_SIZES)
+        interpolation = "bilinear" if normalisation.name == "paper" else "bicubic"
         layer = "mean of the encoder's tokens"
         if weights.encoder.layernorm is not None:
             layer = f"{layer} after its norm"
         if weights.mean_norm is not None:
             layer = f"fc_norm of the {layer}"
         mean_norm: dict[str, Any] = {} if weights.mean_norm is None else {"fc_norm_eps": weights.mean_norm.eps}
-        self.spec = BackboneSpec(
+        spec = BackboneSpec(
             name=name or weights.name,
             source=f"videomae:{weights.source}",
             num_frames=weights.num_frames,
-            frame_size=None if takes_any_size else weights.image_size,
+            frame_size=own_frame_size(weights.image_size, patch=weights.patch_size),
             feature_dim=weights.feature_dim,
             layer=layer,
             preprocessing={
                 **normalisation.describe(),
-                "positions": f"{self._interpolation} interpolation in space",
+                "positions": f"{interpolation} interpolation in space",
                 "configuration_digest": settings_digest(weights.encoder.config, **mean_norm),
             },
-            weights_digest=digest,
+            weights_digest=weights_digest(weights.tensors()),
             licence=weights.licence,
             precision=placement.precision,
             library_versions={library: importlib.metadata.version(library) for library in ("torch", "transformers")},
         )
+        network = MeanToken(weights.encoder, weights.mean_norm, interpolation=interpolation)
+        super().__init__(
+            network,
+            spec,
+            normalisation=normalisation,
+            placement=placement,
+            multiple_of=weights.patch_size,
+            any_size=True,
+        )
 
-    @torch.inference_mode()
-    def embed(self, clips: Tensor) -> Tensor:
-        """Turn clips into vectors.
 
-        Args:
-            clips: uint8 RGB frames, shape (B, T, H, W, 3), H = W, a multiple of the model's patch size, on ``device``.
+class MeanToken(nn.Module):
+    """The encoder, for frames of any multiple of the patch, and the mean of what it gives."""
 
-        Returns:
-            float32, shape (B, D), on ``device``.
+    positions: Tensor
 
-        Raises:
-            ValueError: clips of another dtype or shape.
-        """
-        check_clips(clips, name=self.spec.name, num_frames=self.spec.num_frames, multiple_of=self._patch_size)
-        with self._placement.autocast():
-            return self._mean_token(clips).float()
+    def __init__(self, encoder: Any, mean_norm: nn.Module | None, *, interpolation: str) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.mean_norm = mean_norm
+        self._interpolation = interpolation
+        # No parameter and no buffer of the library's module, so that it would not follow to another device.
+        self.register_buffer("positions", encoder.embeddings.position_embeddings, persistent=False)
 
-    def _mean_token(self, clips: Tensor) -> Tensor:
-        config = self._encoder.config
-        pixels = self._normalise(clips)  # (B, 3, T, H, W)
-        patches = self._encoder.embeddings.patch_embeddings.projection(pixels)
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Turn normalised clips, float32 (B, 3, T, H, W), into features (B, D)."""
+        config = self.encoder.config
+        patches = self.encoder.embeddings.patch_embeddings.projection(pixels)
         positions = resize_positions(
-            self._positions,
+            self.positions,
             num_times=config.num_frames // config.tubelet_size,
             side=patches.shape[-1],
             mode=self._interpolation,
         )
         tokens = patches.flatten(2).transpose(1, 2) + positions  # (B, times * side * side, D)
-        tokens = self._encoder.encoder(tokens).last_hidden_state
-        if self._encoder.layernorm is not None:
-            tokens = self._encoder.layernorm(tokens)
+        tokens = self.encoder.encoder(tokens).last_hidden_state
+        if self.encoder.layernorm is not None:
+            tokens = self.encoder.layernorm(tokens)
         mean: Tensor = tokens.mean(1)  # (B, D)
-        return mean if self._mean_norm is None else self._mean_norm(mean)
+        return mean if self.mean_norm is None else self.mean_norm(mean)
 
 
 def resize_positions(table: Tensor, *, num_times: int, side: int, mode: str = "bicubic") -> Tensor:

@@ -255,7 +255,7 @@ def test_what_is_not_used_is_named(tiny_file, caplog):
     [
         (torch.zeros(1, 4, 32, 32, 3), r"^svt takes uint8 clips of shape \(B, 4, H, W, 3\), got torch.float32"),
         (torch.zeros(1, 8, 32, 32, 3, dtype=torch.uint8), r"^svt takes .* got torch.uint8 \(1, 8, 32, 32, 3\)"),
-        (torch.zeros(1, 4, 40, 40, 3, dtype=torch.uint8), "^svt takes square frames of 32 pixels, got 40 x 40; choose"),
+        (torch.zeros(1, 4, 40, 40, 3, dtype=torch.uint8), "^svt takes .* a multiple of 16 pixels, got 40 x 40; choose"),
         (torch.zeros(1, 4, 32, 64, 3, dtype=torch.uint8), "^svt takes square frames .* got 32 x 64; choose such"),
     ],
 )

@@ -234,7 +234,7 @@ def test_the_network_sees_pictures_as_published(saved, asked, mean, std):
     """As the authors' transforms make them of pictures: numbers from 0 to 1, less a mean, over a deviation."""
     backbone = load_videomae(str(saved["encoder"]), normalisation=asked)
     seen: list[Tensor] = []
-    projection = backbone._encoder.embeddings.patch_embeddings.projection
+    projection = backbone._network.encoder.embeddings.patch_embeddings.projection
     projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     backbone.embed(random_clips())
     for clip, tensor in zip(random_clips(), seen[0], strict=True):
@@ -365,7 +365,10 @@ def pickle_instead(folder: Path) -> None:
             lambda folder: (folder / "model.safetensors").write_bytes(b"12"),
             "^cannot read the weights of '.*Tiny' .*; get them",
         ),
-        (drop_tensor, "the weights of '.*Tiny' lack 1 of the encoder's tensors, the first: layernorm.weight; get"),
+        (
+            drop_tensor,
+            "the weights of '.*Tiny' lack 1 of the tensors that features depend on, the first: layernorm.weight; get",
+        ),
         (pickle_instead, "^cannot read the weights of '.*Tiny' .*; get them again$"),
     ],
 )
