@@ -26,6 +26,8 @@ class Outcomes:
     """Classes, shape (N,)."""
     scores: Mapping[str, NDArray[np.float64]]
     """Metric to the score of each video, in [0, 1], shape (N,); a record's value is their mean."""
+    predictions: NDArray[np.int64]
+    """Predicted classes, shape (N,); for retrieval those of the nearest training videos."""
 
     def __post_init__(self) -> None:
         """Check lengths.
@@ -33,9 +35,11 @@ class Outcomes:
         Raises:
             ValueError: they differ.
         """
-        lengths = {len(self.video_ids), len(self.groups), len(self.labels), *map(len, self.scores.values())}
+        lengths = set(map(len, (self.video_ids, self.groups, self.labels, self.predictions, *self.scores.values())))
         if len(lengths) != 1:
-            raise ValueError(f"outcomes need one id, group, label and score per video, got {sorted(lengths)} of them")
+            raise ValueError(
+                f"outcomes need one id, group, label, prediction and score per video, got {sorted(lengths)} of them"
+            )
 
 
 def write_outcomes(path: Path, outcomes: Outcomes) -> None:
@@ -46,7 +50,12 @@ def write_outcomes(path: Path, outcomes: Outcomes) -> None:
     try:
         with temporary.open("wb") as file:
             np.savez_compressed(
-                file, video_ids=outcomes.video_ids, groups=outcomes.groups, labels=outcomes.labels, **columns
+                file,
+                video_ids=outcomes.video_ids,
+                groups=outcomes.groups,
+                labels=outcomes.labels,
+                predictions=outcomes.predictions,
+                **columns,
             )
             file.flush()
             os.fsync(file.fileno())
@@ -65,7 +74,7 @@ def read_outcomes(path: Path) -> Outcomes:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             scores = {name.removeprefix("score/"): file[name] for name in file.files if name.startswith("score/")}
-            return Outcomes(file["video_ids"], file["groups"], file["labels"], scores)
+            return Outcomes(file["video_ids"], file["groups"], file["labels"], scores, file["predictions"])
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:

@@ -23,7 +23,7 @@ METRICS = ("top1", "top5", *(f"r@{depth}" for depth in RECALL_DEPTHS), "map")
 
 _logger = logging.getLogger(__name__)
 
-ProbeKey = tuple[str, str, str, str, str, str, str, str, str, int | None, tuple[tuple[str, float], ...]]
+ProbeKey = tuple[str, str, str, str, str, str, str, str, str, int | None, tuple[tuple[str, float], ...], str, str]
 RecordKey = tuple[str, ProbeKey]
 
 
@@ -75,6 +75,14 @@ class EvaluationRecord:
     """Options of the probe that are not the defaults, see ``ProbeOptions.departures``; a part of the key."""
     outcomes: str = ""
     """File with the score of each test video, relative to the folder of the results; empty in old rows."""
+    target: str = "label"
+    """Column of the store that was predicted."""
+    pretrained_on: str = ""
+    """What an aggregator from elsewhere was trained on: its data set, and a digest of features, settings and seed (see
+    ``pipelines/foreign_checkpoint.py``). Empty where it is the store's own training videos, and for the raw ones."""
+    pretrain_videos: str = ""
+    """Which videos of its store the aggregator was trained on: ``train``, or ``all`` as published; empty for the raw
+    representations and ``init``, and in old rows."""
 
     def __post_init__(self) -> None:
         """Check names and ranges, and that seed and checkpoint fit the representation.
@@ -111,6 +119,8 @@ class EvaluationRecord:
             self.protocol,
             self.seed,
             tuple(sorted(self.options.items())),
+            self.target,
+            self.pretrained_on,
         )
 
     @property
@@ -214,6 +224,8 @@ def _sorted(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
             record.plan_digest,
             record.test_plan_digest,
             record.weights_digest,
+            record.target,
+            record.pretrained_on,
             PROTOCOLS.index(record.protocol),
             REPRESENTATIONS.index(record.representation),
             sorted(record.options.items()),

@@ -237,6 +237,7 @@ def _outcomes(outcome: ProbeOutcome, test: ProbeSide) -> Outcomes:
         groups=test.groups[tested],
         labels=test.labels[tested].astype(np.int64),
         scores=outcome.scores,
+        predictions=outcome.predictions[tested],
     )
 
 

@@ -7,7 +7,13 @@ import pytest
 from scale_video.evaluate.outcomes import Outcomes, read_outcomes, write_outcomes
 
 IDS = np.array(["a/ü.mp4", "b/1.mp4"])
-OUTCOMES = Outcomes(IDS, np.array(["a", "b"]), np.array([0, 1]), {"top1": np.array([0.0, 1.0]), "r@5": np.ones(2)})
+OUTCOMES = Outcomes(
+    IDS,
+    np.array(["a", "b"]),
+    np.array([0, 1]),
+    {"top1": np.array([0.0, 1.0]), "r@5": np.ones(2)},
+    np.array([1, 1]),
+)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -15,7 +21,7 @@ def test_round_trip(tmp_path: Path) -> None:
     write_outcomes(path, OUTCOMES)
     found = read_outcomes(path)
     assert found.scores.keys() == {"top1", "r@5"}
-    for name in ("video_ids", "groups", "labels"):
+    for name in ("video_ids", "groups", "labels", "predictions"):
         np.testing.assert_array_equal(getattr(found, name), getattr(OUTCOMES, name))
     np.testing.assert_array_equal(found.scores["top1"], OUTCOMES.scores["top1"])
     assert [entry.name for entry in path.parent.iterdir()] == ["a.npz"]
@@ -58,5 +64,5 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_unequal_lengths() -> None:
-    with pytest.raises(ValueError, match=r"one id, group, label and score per video, got \[2, 3\] of them"):
-        Outcomes(IDS, IDS, np.zeros(2, dtype=np.int64), {"top1": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"one id, group, label, prediction and score per video, got \[2, 3\] of them"):
+        Outcomes(IDS, IDS, np.zeros(2, dtype=np.int64), {"top1": np.zeros(3)}, np.zeros(2, dtype=np.int64))

@@ -38,7 +38,8 @@ LEARNED = dataclasses.replace(RAW, representation="x+cls", seed=0, checkpoint="r
 def test_fields_are_those_of_the_file() -> None:
     names = (
         "dataset split preset backbone plan_digest test_plan_digest weights_digest representation protocol metric "
-        "value ci_low ci_high num_train num_test seed checkpoint hyperparameters seconds seen note options outcomes"
+        "value ci_low ci_high num_train num_test seed checkpoint hyperparameters seconds seen note options outcomes "
+        "target pretrained_on pretrain_videos"
     )
     assert [field.name for field in dataclasses.fields(EvaluationRecord)] == names.split()
 
