@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_video.store.augmentation import Augmentation
 from scale_video.store.canonical_json import canonical_json
 from scale_video.store.names import check_name
 
@@ -45,9 +46,11 @@ class ClipPlan:
     """Shape (N, K): which clips are planned. Valid clips come first in a row."""
     planned: NDArray[np.bool_]
     """Shape (N,): false for a video that the view leaves out (``NOT_PLANNED``)."""
+    augmentation: NDArray[np.float32] | None = None
+    """Shape (N, K, A = 10), columns of ``Augmentation``; NaN where ``valid`` is false. None: no change of pixels."""
 
     def __post_init__(self) -> None:
-        """Check the name, shapes, dtypes, and that planned clips have finite coordinates and others NaN.
+        """Check the name, shapes, dtypes, and that planned clips have finite values and others NaN.
 
         Raises:
             ValueError: any of these does not hold.
@@ -74,6 +77,17 @@ class ClipPlan:
         if not np.isnan(self.coordinates[~self.valid]).all():
             raise ValueError("a clip that is not planned must have NaN for coordinates")
         canonical_json(self.parameters, what="parameters")
+        self._check_augmentation()
+
+    def _check_augmentation(self) -> None:
+        if self.augmentation is None:
+            return
+        wanted = (*self.valid.shape, len(Augmentation))
+        if self.augmentation.shape != wanted or self.augmentation.dtype != np.float32:
+            got = f"{self.augmentation.dtype} {self.augmentation.shape}"
+            raise ValueError(f"augmentation must be float32 {wanted}, got {got}")
+        if (np.isfinite(self.augmentation) != self.valid[:, :, None]).any():
+            raise ValueError("augmentation must be finite for planned clips, and NaN for the others")
 
     @property
     def num_videos(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import zarr
 
+from scale_video.store.augmentation import AUGMENTATION_NAMES
 from scale_video.store.canonical_json import canonical_json
 from scale_video.store.clip_plan import COORDINATE_NAMES, ClipPlan
 from scale_video.store.digests import plan_digest, probes_digest, videos_digest
@@ -17,18 +18,22 @@ from scale_video.store.members import quiet_zarr, require_digest
 from scale_video.store.names import check_name
 from scale_video.store.read import FeatureStore
 from scale_video.store.schema import (
+    AUGMENTATION,
+    AUGMENTATION_ARRAY,
     BLOCK_ARRAYS,
     COMMIT,
     COORDINATE,
     FORMAT_NAME,
     FORMAT_VERSION,
     LABEL,
+    PARAMETER,
     PLAN_ARRAYS,
     PROBE_ARRAYS,
     RESERVED_IN_VIEW,
     SPLIT,
     TEXT,
     VIDEOS,
+    ArrayLayout,
     check_chunk_bytes,
     create_array,
     plan_chunk_rows,
@@ -206,12 +211,15 @@ def _consolidate_if_stale(location: StoreLocation, group: str) -> None:
 def _check_plan(plan: ClipPlan, *, num_videos: int, block_size: int) -> None:
     if plan.num_videos != num_videos:
         raise ValueError(f"view {plan.view!r} plans {plan.num_videos} videos, the store has {num_videos}")
-    check_chunk_bytes(
-        f"the coordinates of view {plan.view!r}",
-        PLAN_ARRAYS["coordinates"],
-        lengths={"clip": plan.num_clips, "coordinate": len(COORDINATE_NAMES)},
-        chunk_rows=plan_chunk_rows(num_videos=num_videos, block_size=block_size),
-    )
+    lengths = {"clip": plan.num_clips, "coordinate": len(COORDINATE_NAMES), "parameter": len(AUGMENTATION_NAMES)}
+    chunk_rows = plan_chunk_rows(num_videos=num_videos, block_size=block_size)
+    for name, layout in _plan_layouts(plan).items():
+        check_chunk_bytes(f"the {name} of view {plan.view!r}", layout, lengths=lengths, chunk_rows=chunk_rows)
+
+
+def _plan_layouts(plan: ClipPlan) -> dict[str, ArrayLayout]:
+    """The arrays that hold a plan; an ``augmentation`` only where there is one."""
+    return PLAN_ARRAYS if plan.augmentation is None else {**PLAN_ARRAYS, AUGMENTATION_ARRAY: AUGMENTATION}
 
 
 def _check_attributes(attributes: Mapping[str, Any], *, reserved: Collection[str]) -> None:
@@ -280,13 +288,20 @@ def _write_view(
         "created": False,
     }
     group = root.create_group(plan.view, overwrite=True, attributes=attributes)
-    lengths = {"video": plan.num_videos, "clip": plan.num_clips, "coordinate": len(COORDINATE_NAMES)}
+    lengths = {
+        "video": plan.num_videos,
+        "clip": plan.num_clips,
+        "coordinate": len(COORDINATE_NAMES),
+        "parameter": len(AUGMENTATION_NAMES),
+    }
     chunk_rows = plan_chunk_rows(num_videos=plan.num_videos, block_size=block_size)
-    for name, layout in PLAN_ARRAYS.items():
+    for name, layout in _plan_layouts(plan).items():
         array = create_array(group, name, layout, lengths=lengths, chunk_rows=chunk_rows)
         array[:] = getattr(plan, name)
     write_column(group, "video", TEXT, video_ids)
     write_column(group, "coordinate", COORDINATE, COORDINATE_NAMES)
+    if plan.augmentation is not None:
+        write_column(group, "parameter", PARAMETER, AUGMENTATION_NAMES)
     _finish(group, location)
 
 

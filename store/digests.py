@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_video.store.augmentation import AUGMENTATION_NAMES
 from scale_video.store.canonical_json import canonical_json
 from scale_video.store.clip_plan import ClipPlan
 from scale_video.store.feature_block import FeatureBlock
-from scale_video.store.schema import PROBE_ARRAYS
+from scale_video.store.schema import AUGMENTATION_ARRAY, PROBE_ARRAYS
 from scale_video.store.video_table import VideoTable
 
 
@@ -44,12 +45,15 @@ def probes_digest(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> str:
 
 
 def plan_digest(plan: ClipPlan, *, videos: str) -> str:
-    """blake2b-16 of the videos' digest, the view's name and parameters, and every coordinate, hexadecimal."""
+    """blake2b-16 of the videos' digest, the view's name and parameters, and all that is drawn, hexadecimal."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(_texts([videos, plan.view, canonical_json(plan.parameters, what="parameters")]))
     digest.update(np.ascontiguousarray(plan.coordinates, dtype="<f4").tobytes())
     digest.update(np.ascontiguousarray(plan.valid, dtype="u1").tobytes())
     digest.update(np.ascontiguousarray(plan.planned, dtype="u1").tobytes())
+    if plan.augmentation is not None:
+        digest.update(_texts([AUGMENTATION_ARRAY, *AUGMENTATION_NAMES]))
+        digest.update(np.ascontiguousarray(plan.augmentation, dtype="<f4").tobytes())
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 
 import zarr
 
+from scale_video.store.augmentation import Augmentation
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.errors import FormatVersionError, MissingArrayError, StoreError, StoreNotFoundError
 from scale_video.store.location import StoreLocation
@@ -19,6 +20,8 @@ from scale_video.store.members import (
     require_digest,
 )
 from scale_video.store.schema import (
+    AUGMENTATION,
+    AUGMENTATION_ARRAY,
     BLOCK_ARRAYS,
     COMMIT,
     FORMAT_NAME,
@@ -203,12 +206,17 @@ class StoreHierarchy:
     def plan_arrays(self, view: str) -> Mapping[str, StoredArray]:
         """The lazily read ``coordinates``, ``valid`` and ``planned`` of a view, checked against the format once.
 
+        A view that changes colours or sharpness has ``augmentation`` as well.
+
         Raises:
             MissingArrayError: one is absent, or is not what the format demands.
         """
         if view not in self._plan_arrays:
             group, lengths = self.view_group(view), self._plan_lengths(view)
             rows = plan_chunk_rows(num_videos=self.num_videos, block_size=self.block_size)
+            layouts = dict(PLAN_ARRAYS)
+            if isinstance(member(group, AUGMENTATION_ARRAY), zarr.Array):
+                layouts[AUGMENTATION_ARRAY] = AUGMENTATION
             self._plan_arrays[view] = {
                 name: self._array(group, name, layout, lengths, chunk_rows=rows) for name, layout in PLAN_ARRAYS.items()
             }
@@ -226,7 +234,13 @@ class StoreHierarchy:
         return group
 
     def table_array(
-        self, group: zarr.Group, name: str, layout: ArrayLayout, *, length: int | None = None
+        self,
+        group: zarr.Group,
+        name: str,
+        layout: ArrayLayout,
+        *,
+        length: int | None = None,
+        num_classes: int | None = None,
     ) -> StoredArray:
         """A one-dimensional array with a value for each video, or ``length`` values, checked against the format.
 
@@ -267,4 +281,9 @@ class StoreHierarchy:
 
     def _plan_lengths(self, view: str) -> dict[str, int]:
         num_clips = require_count(self.view_group(view), "num_clips")
-        return {"video": self.num_videos, "clip": num_clips, "coordinate": len(Coordinate)}
+        return {
+            "video": self.num_videos,
+            "clip": num_clips,
+            "coordinate": len(Coordinate),
+            "parameter": len(Augmentation),
+        }

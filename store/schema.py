@@ -75,6 +75,13 @@ PLAN_ARRAYS: Final[dict[str, ArrayLayout]] = {
 }
 COORDINATE: Final = ArrayLayout("string", ("coordinate",), "", {})
 
+AUGMENTATION_ARRAY: Final = "augmentation"
+"""Beside those of a plan, in a view that changes colours or sharpness."""
+AUGMENTATION: Final = ArrayLayout(
+    "float32", (*CLIP, "parameter"), float("nan"), {"long_name": "changes of colour and sharpness, NaN if not planned"}
+)
+PARAMETER: Final = ArrayLayout("string", ("parameter",), "", {})
+
 # The arrays of a backbone group that a block consists of, in the order of the digest.
 BLOCK_ARRAYS: Final[dict[str, ArrayLayout]] = {
     "features": ArrayLayout("float16", (*CLIP, "feature"), float("nan"), {"long_name": "NaN where valid is false"}),
@@ -84,7 +91,7 @@ BLOCK_ARRAYS: Final[dict[str, ArrayLayout]] = {
 }
 COMMIT: Final = ArrayLayout("uint64", ("block",), 0, {"long_name": "digest of the committed block, 0 = not committed"})
 
-RESERVED_IN_VIEW: Final = frozenset({*PLAN_ARRAYS, "video", "coordinate"})
+RESERVED_IN_VIEW: Final = frozenset({*PLAN_ARRAYS, AUGMENTATION_ARRAY, "video", "coordinate", "parameter"})
 """Names beside the backbones of a view."""
 
 
@@ -160,7 +167,7 @@ def create_array(
 
 
 def write_column(group: zarr.Group, name: str, layout: ArrayLayout, values: Any) -> None:
-    """Create a one-dimensional array and fill it at once."""
+    """Create an array with a value, or a row of values, for each video, and fill it at once."""
     column = np.asarray(values, dtype=object if layout.dtype == "string" else layout.dtype)
-    lengths = {layout.dimensions[0]: len(column)}
+    lengths = dict(zip(layout.dimensions, column.shape, strict=True))
     create_array(group, name, layout, lengths=lengths, chunk_rows=min(TABLE_CHUNK, len(column)))[:] = column

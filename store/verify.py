@@ -9,13 +9,22 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from scale_video.store.augmentation import AUGMENTATION_NAMES
 from scale_video.store.clip_plan import COORDINATE_NAMES
 from scale_video.store.digests import block_digest, plan_digest, probes_digest, videos_digest
 from scale_video.store.errors import DamagedBlockError, StoreError
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.members import readable, require_digest
 from scale_video.store.read import FeatureStore
-from scale_video.store.schema import BLOCK_ARRAYS, COORDINATE, PROBE_ARRAYS, TEXT, ArrayLayout
+from scale_video.store.schema import (
+    AUGMENTATION_ARRAY,
+    BLOCK_ARRAYS,
+    COORDINATE,
+    PARAMETER,
+    PROBE_ARRAYS,
+    TEXT,
+    ArrayLayout,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ def verify_store(url: str | Path, *, progress: Callable[[int, int], None] | None
         damaged += _lines(_wrong_plan(store, view))
         damaged += _lines(_wrong_names(store, store.view_group(view), "video", TEXT, names=_ids(store)))
         damaged += _lines(_wrong_names(store, store.view_group(view), "coordinate", COORDINATE, names=COORDINATE_NAMES))
+        damaged += _lines(_wrong_parameters(store, view))
     pairs = [(view, backbone) for view in store.views() for backbone in store.backbones(view)]
     total = len(pairs) * store.num_blocks
     num_committed = 0
@@ -102,7 +112,12 @@ def _wrong_probes(store: FeatureStore) -> Iterator[str]:
 
 def _wrong_plan(store: FeatureStore, view: str) -> Iterator[str]:
     if plan_digest(store.plan(view), videos=require_digest(store.root, "videos_digest")) != store.plan_digest(view):
-        yield f"the plan of view {view!r} is not the one that was drawn (coordinates, valid, planned or parameters)"
+        yield f"the plan of view {view!r} is not the one that was drawn (coordinates, valid, augmentation or parameters)"
+
+
+def _wrong_parameters(store: FeatureStore, view: str) -> Iterator[str]:
+    if AUGMENTATION_ARRAY in store.plan_arrays(view):
+        yield from _wrong_names(store, store.view_group(view), "parameter", PARAMETER, names=AUGMENTATION_NAMES)
 
 
 def _wrong_names(
