@@ -218,7 +218,7 @@ class StoreHierarchy:
             if isinstance(member(group, AUGMENTATION_ARRAY), zarr.Array):
                 layouts[AUGMENTATION_ARRAY] = AUGMENTATION
             self._plan_arrays[view] = {
-                name: self._array(group, name, layout, lengths, chunk_rows=rows) for name, layout in PLAN_ARRAYS.items()
+                name: self._array(group, name, layout, lengths, chunk_rows=rows) for name, layout in layouts.items()
             }
         return self._plan_arrays[view]
 
