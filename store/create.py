@@ -27,15 +27,19 @@ from scale_video.store.schema import (
     FORMAT_VERSION,
     LABEL,
     PARAMETER,
+    PART_ARRAYS,
     PLAN_ARRAYS,
     PROBE_ARRAYS,
     RESERVED_IN_VIEW,
     SPLIT,
+    TABLE_CHUNK,
+    TARGET,
     TEXT,
     VIDEOS,
     ArrayLayout,
     check_chunk_bytes,
     create_array,
+    label_set_layout,
     plan_chunk_rows,
     write_column,
 )
@@ -90,6 +94,10 @@ def create_store(
         raise ValueError(f"block_size must be at least 1, got {block_size}")
     if len(probes) != videos.num_videos:
         raise ValueError(f"{len(probes)} probes for {videos.num_videos} videos")
+    for name, labels in videos.label_sets.items():
+        layout = label_set_layout(name)
+        lengths = dict(zip(layout.dimensions, labels.shape, strict=True))
+        check_chunk_bytes(f"column {name!r}", layout, lengths=lengths, chunk_rows=min(TABLE_CHUNK, videos.num_videos))
     for number, plan in enumerate(plans):
         _check_plan(plan, num_videos=videos.num_videos, block_size=block_size)
         if plan.view in (other.view for other in plans[:number]):
@@ -268,6 +276,13 @@ def _write_videos(root: zarr.Group, videos: VideoTable, probe_columns: Mapping[s
         write_column(group, name, LABEL, label)
     for name, split in videos.splits.items():
         write_column(group, f"split_{name}", SPLIT, split)
+    for name, labels in videos.label_sets.items():
+        write_column(group, name, label_set_layout(name), labels)
+    for name, target in videos.targets.items():
+        write_column(group, name, TARGET, target)
+    for name, bounds in (("start_seconds", videos.start_seconds), ("end_seconds", videos.end_seconds)):
+        if bounds is not None:
+            write_column(group, name, PART_ARRAYS[name], bounds)
     for name, values in probe_columns.items():
         write_column(group, name, PROBE_ARRAYS[name], values)
 

@@ -20,7 +20,7 @@ from scale_video.store.video_table import VideoTable
 
 
 def videos_digest(table: VideoTable) -> str:
-    """blake2b-16 of the ids, paths, groups, labels, class names and splits, hexadecimal."""
+    """blake2b-16 of all columns of the table, hexadecimal; columns that a table lacks leave no trace."""
     digest = hashlib.blake2b(digest_size=16)
     for name, texts in (("id", table.ids), ("path", table.paths), ("group", table.groups)):
         digest.update(_column(name, texts, dtype="string"))
@@ -29,6 +29,14 @@ def videos_digest(table: VideoTable) -> str:
         digest.update(_column("class_names", table.class_names.get(name, ()), dtype="string"))
     for name, split in sorted(table.splits.items()):
         digest.update(_column(f"split_{name}", split, dtype="uint8"))
+    for name, labels in sorted(table.label_sets.items()):
+        digest.update(_column(name, labels.reshape(-1), dtype="int8"))
+        digest.update(_column("class_names", table.class_names[name], dtype="string"))
+    for name, target in sorted(table.targets.items()):
+        digest.update(_column(name, target, dtype="float32"))
+    for name, bounds in (("start_seconds", table.start_seconds), ("end_seconds", table.end_seconds)):
+        if bounds is not None:
+            digest.update(_column(name, bounds, dtype="float64"))
     return digest.hexdigest()
 
 

@@ -242,13 +242,21 @@ class StoreHierarchy:
         length: int | None = None,
         num_classes: int | None = None,
     ) -> StoredArray:
-        """A one-dimensional array with a value for each video, or ``length`` values, checked against the format.
+        """An array with a value for each video, or ``length`` values, checked against the format.
+
+        Args:
+            group: where it is.
+            name: its name.
+            layout: dtype and dimensions.
+            length: of the first dimension; the number of videos when None.
+            num_classes: of the second dimension, which label sets have.
 
         Raises:
             MissingArrayError: it is absent, or is not what the format demands.
         """
         length = self.num_videos if length is None else length
-        return self._array(group, name, layout, {layout.dimensions[0]: length}, chunk_rows=min(TABLE_CHUNK, length))
+        lengths = dict(zip(layout.dimensions, (length, num_classes), strict=False))
+        return self._array(group, name, layout, lengths, chunk_rows=min(TABLE_CHUNK, length))
 
     def _array(
         self,

@@ -13,10 +13,11 @@ from scale_video.store.clip_plan import ClipPlan
 from scale_video.store.errors import DamagedBlockError, IncompleteStoreError, MissingArrayError
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.hierarchy import StoreHierarchy
-from scale_video.store.members import attributes_of, quiet_zarr, readable
+from scale_video.store.members import attributes_of, member, quiet_zarr, readable
 from scale_video.store.names import check_relative_path
-from scale_video.store.schema import BLOCK_ARRAYS, PROBE_ARRAYS, column_layout
+from scale_video.store.schema import BLOCK_ARRAYS, PART_ARRAYS, PROBE_ARRAYS, column_layout
 from scale_video.store.stored_array import StoredArray
+from scale_video.store.video_parts import VideoParts, check_parts
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 from scale_video.store.video_table import VideoTable
 
@@ -59,15 +60,23 @@ class FeatureStore(StoreHierarchy):
         with readable(f"the table of videos in store {self.location.url!r}"):
             with quiet_zarr():
                 names = sorted(group.array_keys())
-            class_names = attributes_of(group)["class_names"]
             return VideoTable(
                 ids=self.ids,
                 paths=tuple(self.column("path")),
                 groups=tuple(self.column("group")),
                 labels={n: self.column(n) for n in names if n == "label" or n.startswith("label_")},
-                class_names={name: _list_of_names(name, values) for name, values in class_names.items()},
+                class_names=self._class_names,
                 splits={n.removeprefix("split_"): self.column(n) for n in names if n.startswith("split_")},
+                label_sets={n: self.column(n) for n in names if n == "labels" or n.startswith("labels_")},
+                targets={n: self.column(n) for n in names if n == "target" or n.startswith("target_")},
+                start_seconds=self.column("start_seconds") if "start_seconds" in names else None,
+                end_seconds=self.column("end_seconds") if "end_seconds" in names else None,
             )
+
+    @cached_property
+    def _class_names(self) -> dict[str, tuple[str, ...]]:
+        class_names = attributes_of(self.videos_group())["class_names"]
+        return {name: _list_of_names(name, values) for name, values in class_names.items()}
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -75,7 +84,7 @@ class FeatureStore(StoreHierarchy):
         return tuple(self.column("id"))
 
     def column(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
-        """Some rows of a column of the table of videos; text as Python strings.
+        """Some rows of a column of the table of videos; text as Python strings, label sets with a column a class.
 
         Raises:
             MissingArrayError: there is no such column, or it is not what the format demands.
@@ -84,12 +93,35 @@ class FeatureStore(StoreHierarchy):
         layout = column_layout(name)
         if layout is None:
             raise MissingArrayError(f"the table of videos has no column {name!r}")
-        values = self.table_array(self.videos_group(), name, layout)[rows]
+        with readable(f"the class names of {name!r} in store {self.location.url!r}"):
+            num_classes = len(self._class_names[name]) if len(layout.dimensions) > 1 else None
+        values = self.table_array(self.videos_group(), name, layout, num_classes=num_classes)[rows]
         if name == "path":
             with readable(f"column 'path' of the table of videos in store {self.location.url!r}"):
                 for path in values:
                     check_relative_path(path)
         return values
+
+    def parts(self, rows: slice = slice(None)) -> VideoParts:
+        """Which part of its file each of some rows is.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        there = [member(self.videos_group(), name) is not None for name in PART_ARRAYS]
+        start, end = (self.column(name, rows) if has else None for name, has in zip(PART_ARRAYS, there, strict=True))
+        with readable(f"the parts of files in store {self.location.url!r}"):
+            check_parts(start, end)
+        return VideoParts.of(start, end, num_videos=len(range(*rows.indices(self.num_videos))))
+
+    def file_names(self, rows: slice = slice(None)) -> tuple[str, ...]:
+        """What messages call some rows: the path of the file, with ``#start-end`` where the row is a part of it.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        parts = self.parts(rows)
+        return tuple(f"{path}{parts.suffix(row)}" for row, path in enumerate(self.column("path", rows)))
 
     def probes(self, rows: slice = slice(None)) -> tuple[VideoProbe, ...]:
         """What the probe found, for some rows.

@@ -10,7 +10,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from scale_video.store.video_probe import VideoStatus
-from scale_video.store.video_table import SPLIT_CODES
+from scale_video.store.video_table import LABEL_SET_CODES, SPLIT_CODES
 
 FORMAT_NAME: Final = "scale-video-features"
 FORMAT_VERSION: Final = 1
@@ -48,6 +48,14 @@ STATUS_FLAGS: Final = _flags({status.name.lower(): int(status) for status in Vid
 TEXT: Final = ArrayLayout("string", VIDEO, "", {})
 LABEL: Final = ArrayLayout("int32", VIDEO, -1, {"long_name": "class, -1 = absent"})
 SPLIT: Final = ArrayLayout("uint8", VIDEO, 0, _flags(dict(SPLIT_CODES)))
+TARGET: Final = ArrayLayout("float32", VIDEO, float("nan"), {"long_name": "to predict, NaN = absent"})
+# Rows that are parts of files; the columns are absent where all rows are whole files.
+PART_ARRAYS: Final[dict[str, ArrayLayout]] = {
+    "start_seconds": ArrayLayout("float64", VIDEO, float("nan"), {"units": "s", "long_name": "NaN = file's beginning"}),
+    "end_seconds": ArrayLayout(
+        "float64", VIDEO, float("nan"), {"units": "s", "long_name": "excluded; NaN = file's end"}
+    ),
+}
 
 # Columns that a probe fills, beside those of the VideoTable, in the order of the digest.
 PROBE_ARRAYS: Final[dict[str, ArrayLayout]] = {
@@ -101,9 +109,22 @@ def column_layout(name: str) -> ArrayLayout | None:
         return TEXT
     if name == "label" or name.startswith("label_"):
         return LABEL
+    if name == "labels" or name.startswith("labels_"):
+        return label_set_layout(name)
+    if name == "target" or name.startswith("target_"):
+        return TARGET
     if name.startswith("split_"):
         return SPLIT
-    return PROBE_ARRAYS.get(name)
+    return (PROBE_ARRAYS | PART_ARRAYS).get(name)
+
+
+def label_set_layout(name: str) -> ArrayLayout:
+    """The layout of ``labels`` or ``labels_<name>``.
+
+    Label sets differ in their classes, and xarray wants dimensions of one name to be of one length.
+    """
+    dimension = "class" + name.removeprefix("labels")
+    return ArrayLayout("int8", (*VIDEO, dimension), -1, _flags(dict(LABEL_SET_CODES)))
 
 
 def plan_chunk_rows(*, num_videos: int, block_size: int) -> int:

@@ -101,7 +101,7 @@ def _ids(store: FeatureStore) -> tuple[str, ...] | None:
 
 def _wrong_videos(store: FeatureStore) -> Iterator[str]:
     if videos_digest(store.videos) != require_digest(store.root, "videos_digest"):
-        yield "the table of videos is not the one that was planned (ids, paths, groups, labels or splits)"
+        yield "the table of videos is not the one that was planned (ids, paths, groups, labels, splits …)"
 
 
 def _wrong_probes(store: FeatureStore) -> Iterator[str]:

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale_video.store.names import check_name, check_relative_path, check_text
+from scale_video.store.video_parts import Floats, VideoParts, check_parts
 
 SPLIT_CODES: Final[Mapping[str, int]] = {"none": 0, "train": 1, "validation": 2, "test": 3}
+LABEL_SET_CODES: Final[Mapping[str, int]] = {"absent": -1, "no": 0, "yes": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +27,35 @@ class VideoTable:
     labels: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     """Columns named ``label`` or ``label_<name>``: class indices, shape (N,), -1 where absent."""
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """For each label column, the name of each class index."""
+    """For each label column and each label set, the name of each class index."""
     splits: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     """Columns by split name (without the prefix ``split_``): codes of ``SPLIT_CODES``, shape (N,)."""
+    label_sets: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
+    """Columns named ``labels`` or ``labels_<name>``, of several classes a video: shape (N, classes), codes of
+    ``LABEL_SET_CODES``; a row of -1 has no labels, a row of 0 has none of the classes."""
+    targets: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Columns named ``target`` or ``target_<name>``: numbers to predict, shape (N,), NaN where absent."""
+    start_seconds: Floats | None = None
+    """Shape (N,): where the part of its file that a row is begins, NaN for the file's beginning; None if for all."""
+    end_seconds: Floats | None = None
+    """Where it ends, which is excluded; NaN for the file's end; None if for all."""
 
     def __post_init__(self) -> None:
         """Check that every column has a value for every video.
 
         Raises:
             ValueError: no videos, columns of unequal length, repeated ids, paths that are absolute or lead out of the
-                data root, text without UTF-8, columns that cannot be called so, labels without class names.
+                data root, text without UTF-8, columns that cannot be called so, labels without class names, infinite
+                targets, parts that end before they begin.
         """
         n = len(self.ids)
         if n == 0:
             raise ValueError("a data set needs at least one video, got none")
         columns = {"paths": self.paths, "groups": self.groups, **self.labels, **self.splits}
+        columns |= {**self.label_sets, **self.targets}
+        columns |= {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
         for name, column in columns.items():
-            if len(column) != n:
+            if column is not None and len(column) != n:
                 raise ValueError(f"column {name!r} has {len(column)} values for {n} videos")
         if len(set(self.ids)) != n:
             seen: set[str] = set()
@@ -53,25 +67,41 @@ class VideoTable:
         for path in self.paths:
             check_relative_path(path)
         self._check_labels()
+        self._check_label_sets()
+        for name, target in self.targets.items():
+            _check_column_name(name, stem="target")
+            if np.isinf(target).any():
+                raise ValueError(f"column {name!r} has an infinite target; leave it out (NaN)")
+        check_parts(self.start_seconds, self.end_seconds)
         for name, split in self.splits.items():
             check_name(name, what="split")
             if split.max() > max(SPLIT_CODES.values()):
                 raise ValueError(f"split {name!r} has the unknown code {split.max()}")
 
     def _check_labels(self) -> None:
-        if odd := self.class_names.keys() - self.labels.keys():
+        if odd := self.class_names.keys() - self.labels.keys() - self.label_sets.keys():
             raise ValueError(f"class_names of {', '.join(sorted(odd))}, but there is no such label column")
+        for class_name in (class_name for names in self.class_names.values() for class_name in names):
+            check_text(class_name, what="class name")
         for name, label in self.labels.items():
-            if name != "label" and not name.startswith("label_"):
-                raise ValueError(f"label column {name!r} must be called 'label' or 'label_<name>'")
-            check_name(name, what="label column")
+            _check_column_name(name, stem="label")
             class_names = self.class_names.get(name, ())
-            for class_name in class_names:
-                check_text(class_name, what="class name")
             if label.min() < -1 or label.max() >= len(class_names):
                 raise ValueError(
                     f"column {name!r} has values in [{label.min()}, {label.max()}], but {len(class_names)} classes"
                 )
+
+    def _check_label_sets(self) -> None:
+        for name, labels in self.label_sets.items():
+            _check_column_name(name, stem="labels")
+            num_classes = len(self.class_names.get(name, ()))
+            if num_classes == 0 or labels.shape != (len(self.ids), num_classes):
+                raise ValueError(
+                    f"column {name!r} must be of shape (videos, classes), of at least one class, got {labels.shape} "
+                    f"for {num_classes} class names"
+                )
+            if labels.min() < -1 or labels.max() > 1:
+                raise ValueError(f"column {name!r} must hold -1, 0 or 1, got [{labels.min()}, {labels.max()}]")
 
     def take(self, rows: NDArray[np.int64]) -> "VideoTable":
         """The table of some of the videos, in the given order; class names stay as they are."""
@@ -82,12 +112,21 @@ class VideoTable:
             labels={name: label[rows] for name, label in self.labels.items()},
             class_names=self.class_names,
             splits={name: split[rows] for name, split in self.splits.items()},
+            label_sets={name: labels[rows] for name, labels in self.label_sets.items()},
+            targets={name: target[rows] for name, target in self.targets.items()},
+            start_seconds=None if self.start_seconds is None else self.start_seconds[rows],
+            end_seconds=None if self.end_seconds is None else self.end_seconds[rows],
         )
 
     @property
     def num_videos(self) -> int:
         """The number of rows, N."""
         return len(self.ids)
+
+    @property
+    def parts(self) -> VideoParts:
+        """Which part of its file each row is."""
+        return VideoParts.of(self.start_seconds, self.end_seconds, num_videos=self.num_videos)
 
     def in_split(self, split: str, part: str) -> NDArray[np.int64]:
         """Rows of one part (``train``, ``validation``, ``test``) of a named split, ascending.
@@ -106,3 +145,10 @@ class VideoTable:
 def video_row_index(ids: tuple[str, ...]) -> dict[str, int]:
     """Row of each id."""
     return {video_id: row for row, video_id in enumerate(ids)}
+
+
+def _check_column_name(name: str, *, stem: str) -> None:
+    what = f"{stem} column"
+    if name != stem and not name.startswith(f"{stem}_"):
+        raise ValueError(f"{what} {name!r} must be called {stem!r} or '{stem}_<name>'")
+    check_name(name, what=what)

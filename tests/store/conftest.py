@@ -30,6 +30,7 @@ def templates(small: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("templates")
     small.make_empty_store(folder / "empty.zarr")
     small.make_full_store(folder / "full.zarr")
+    small.make_full_store(folder / "rich.zarr", videos=small.make_rich_videos())
     return folder
 
 
@@ -43,6 +44,12 @@ def empty_store(templates: Path, tmp_path: Path) -> Path:
 def full_store(templates: Path, tmp_path: Path) -> Path:
     """The same store with all its blocks."""
     return shutil.copytree(templates / "full.zarr", tmp_path / "demo.zarr")
+
+
+@pytest.fixture
+def rich_store(templates: Path, tmp_path: Path) -> Path:
+    """A full store of parts of files, with label sets and targets."""
+    return shutil.copytree(templates / "rich.zarr", tmp_path / "rich.zarr")
 
 
 @pytest.fixture(scope="session")

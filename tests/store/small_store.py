@@ -1,5 +1,6 @@
 """Small stores for the tests: seven videos in three blocks, two views, one backbone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,29 @@ def make_videos() -> VideoTable:
         labels={"label": np.array([0, 1, 0, 1, -1, 0, 1], dtype=np.int32)},
         class_names={"label": ("jump", "Läufe")},
         splits={"1": np.array([1, 1, 1, 3, 3, 3, 0], dtype=np.uint8)},
+    )
+
+
+def make_rich_videos() -> VideoTable:
+    """The same with all that a table may have: label sets, targets, and parts of two files."""
+    videos = make_videos()
+    paths = tuple(f"klasse ß/{index // 4} 视频.mp4" for index in range(NUM_VIDEOS))
+    bounds = ("", "#-2", "#2-3.5", "#3.5-", "", "#0.125-0.25", "#1-60")
+    return replace(
+        videos,
+        ids=tuple(path + part for path, part in zip(paths, bounds, strict=True)),
+        paths=paths,
+        class_names={**videos.class_names, "labels": ("Hund", "Katze"), "labels_tag": ("day", "rain", "fog")},
+        label_sets={
+            "labels": np.array([[1, 0], [0, 0], [-1, -1], [1, 1], [0, 1], [-1, 1], [0, 0]], dtype=np.int8),
+            "labels_tag": np.tile(np.array([0, 1, -1], dtype=np.int8), (NUM_VIDEOS, 1)),
+        },
+        targets={
+            "target": np.array([1.5, np.nan, -2, 0, 1e30, 3, 4], dtype=np.float32),
+            "target_views": np.arange(NUM_VIDEOS, dtype=np.float32) / 3,
+        },
+        start_seconds=np.array([np.nan, np.nan, 2, 3.5, np.nan, 0.125, 1]),
+        end_seconds=np.array([np.nan, 2, 3.5, np.nan, np.nan, 0.25, 60]),
     )
 
 
@@ -81,11 +105,11 @@ def make_block(index: int, *, seed: int = 0) -> FeatureBlock:
     )
 
 
-def make_empty_store(url: str | Path) -> None:
+def make_empty_store(url: str | Path, *, videos: VideoTable | None = None) -> None:
     """A store with two views and a backbone, and no block."""
     create_store(
         url,
-        videos=make_videos(),
+        videos=make_videos() if videos is None else videos,
         probes=make_probes(),
         plans=[make_plan(), make_plan("grid", seed=1)],
         block_size=BLOCK_SIZE,
@@ -101,8 +125,8 @@ def make_empty_store(url: str | Path) -> None:
     )
 
 
-def make_full_store(url: str | Path) -> None:
-    make_empty_store(url)
+def make_full_store(url: str | Path, *, videos: VideoTable | None = None) -> None:
+    make_empty_store(url, videos=videos)
     writer = BlockWriter(url, view="random", backbone="motion3d")
     for index in range(3):
         writer.write(make_block(index))

@@ -14,7 +14,17 @@ import pytest
 from scale_video.store.read import FeatureStore
 
 GOLDEN = Path(__file__).parents[1] / "data/stores/v1/golden.zarr"
-ITEM_BYTES = {"bool": 1, "uint8": 1, "int32": 4, "int64": 8, "uint64": 8, "float16": 2, "float32": 4, "float64": 8}
+ITEM_BYTES = {
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "int32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+}
 
 
 def crc32c(content: bytes) -> int:
@@ -85,7 +95,16 @@ def values(content: bytes | Iterable[str]) -> bytes:
 
 
 def column(name: str, array: Array) -> bytes:
-    return text(name) + struct.pack("<Q", array.shape[0]) + values(array.all())
+    return text(name) + struct.pack("<Q", math.prod(array.shape)) + values(array.all())
+
+
+def labels(videos: Path, names: Iterable[str]) -> bytes:
+    content = b""
+    for name in names:
+        class_names = attributes(videos)["class_names"][name]
+        content += column(name, Array(videos / name))
+        content += text("class_names") + struct.pack("<Q", len(class_names)) + values(class_names)
+    return content
 
 
 def canonical(value: Any) -> str:
@@ -102,21 +121,23 @@ def attributes(group: Path) -> Any:
     return json.loads((group / "zarr.json").read_text())["attributes"]
 
 
-@pytest.fixture(params=["golden", "new"])
+@pytest.fixture(params=["golden", "full", "rich"])
 def root(request: pytest.FixtureRequest, templates: Path) -> Path:
-    return GOLDEN if request.param == "golden" else templates / "full.zarr"
+    return GOLDEN if request.param == "golden" else templates / f"{request.param}.zarr"
 
 
 def test_videos_digest(root: Path) -> None:
     videos = root / "videos"
     names = sorted(path.name for path in videos.iterdir() if path.is_dir())
     content = b"".join(column(name, Array(videos / name)) for name in ("id", "path", "group"))
-    for name in names:
-        if name.startswith("label"):
-            class_names = attributes(videos)["class_names"][name]
-            content += column(name, Array(videos / name))
-            content += text("class_names") + struct.pack("<Q", len(class_names)) + values(class_names)
+    content += labels(videos, [name for name in names if name == "label" or name.startswith("label_")])
     content += b"".join(column(name, Array(videos / name)) for name in names if name.startswith("split_"))
+    content += labels(videos, [name for name in names if name == "labels" or name.startswith("labels_")])
+    for name in names:
+        if name == "target" or name.startswith("target_"):
+            content += column(name, Array(videos / name))
+    for name in ("start_seconds", "end_seconds"):
+        content += column(name, Array(videos / name)) if name in names else b""
     assert hashlib.blake2b(content, digest_size=16).hexdigest() == attributes(root)["videos_digest"]
     assert Array(videos / "video").all() == Array(videos / "id").all()
 

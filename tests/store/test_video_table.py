@@ -27,6 +27,28 @@ def test_rows_of_a_split(small: ModuleType) -> None:
         ({"paths": ("/a", *"bcdefg")}, "path '/a' must be relative, and lie beneath the data root"),
         ({"paths": ("a/../../b", *"bcdefg")}, r"path 'a/\.\./\.\./b' must be relative"),
         ({"labels": {"class": np.zeros(7, np.int32)}, "class_names": {}}, "'class' must be called 'label' or 'label_<"),
+        ({"targets": {"views": np.zeros(7, np.float32)}}, "target column 'views' must be called 'target' or 'target_<"),
+        ({"targets": {"target_A": np.zeros(7, np.float32)}}, "target column 'target_A' must consist of"),
+        ({"targets": {"target": np.zeros(6, np.float32)}}, "column 'target' has 6 values for 7 videos"),
+        ({"targets": {"target": np.full(7, np.inf, np.float32)}}, "column 'target' has an infinite target"),
+        (
+            {"label_sets": {"labels": np.zeros((7, 2), np.int8)}},
+            r"column 'labels' must be of shape \(videos, classes\).*, got \(7, 2\) for 0 class names",
+        ),
+        (
+            {
+                "label_sets": {"labels": np.full((7, 1), 2, np.int8)},
+                "class_names": {"label": ("a", "b"), "labels": ("x",)},
+            },
+            r"column 'labels' must hold -1, 0 or 1, got \[2, 2\]",
+        ),
+        ({"start_seconds": np.full(7, -1.0)}, "start_seconds must be 0 or more, and finite, or NaN .*; got -1"),
+        ({"end_seconds": np.full(7, np.inf)}, "end_seconds must be 0 or more, and finite, or NaN .*; got inf"),
+        ({"end_seconds": np.zeros(7)}, "a part must end after it begins, got 0 to 0 seconds"),
+        (
+            {"start_seconds": np.arange(7.0), "end_seconds": np.array([1, 2, 3, 3, np.nan, 6, 7])},
+            "a part must end after it begins, got 3 to 3 seconds",
+        ),
         (
             {"labels": {"label_a/b": np.zeros(7, np.int32)}, "class_names": {"label_a/b": ("x",)}},
             "label column 'label_a/b' must consist of",
@@ -41,6 +63,24 @@ def test_rows_of_a_split(small: ModuleType) -> None:
 def test_what_is_no_table_is_refused(small: ModuleType, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(small.make_videos(), **changes)
+
+
+def test_parts_of_files(small: ModuleType) -> None:
+    videos = small.make_rich_videos()
+    assert videos.parts.begin_seconds.tolist() == [0, 0, 2, 3.5, 0, 0.125, 1]
+    assert videos.parts.end_seconds.tolist() == [np.inf, 2, 3.5, np.inf, np.inf, 0.25, 60]
+    assert [path + videos.parts.suffix(row) for row, path in enumerate(videos.paths)] == list(videos.ids)
+    assert videos.parts.any
+    assert not small.make_videos().parts.any
+
+
+def test_some_of_the_rows(small: ModuleType) -> None:
+    videos = small.make_rich_videos().take(np.array([5, 1]))
+    assert videos.ids == ("klasse ß/1 视频.mp4#0.125-0.25", "klasse ß/0 视频.mp4#-2")
+    assert videos.label_sets["labels"].tolist() == [[-1, 1], [0, 0]]
+    assert videos.targets["target_views"].tolist() == [np.float32(5 / 3), np.float32(1 / 3)]
+    np.testing.assert_array_equal(videos.start_seconds, [0.125, np.nan])
+    np.testing.assert_array_equal(videos.end_seconds, [0.25, 2])
 
 
 def test_unknown_splits_and_parts_are_named(small: ModuleType) -> None:
