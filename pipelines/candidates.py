@@ -1,7 +1,7 @@
 """What the probes compare: the raw features, baselines, and what each pre-trained aggregator makes of them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,8 @@ class ProbeSide:
     """Whether the view mirrors clips."""
     num_left_out: int
     """Videos of that part of the split that have no features."""
+    clips: Mapping[str, float] = field(default_factory=dict)
+    """Of a draw of clips, see ``ClipDraw.options``; empty where all clips are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class SeedRun:
     checkpoint: Path | None
     seen: bool
     """Whether it was trained on test videos."""
+    pretrain_videos: str = ""
+    """``train`` or ``all``, where it was trained on videos of this store."""
+    pretrained_on: str = ""
+    """Of an aggregator from elsewhere: what it was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +60,29 @@ class Candidate:
     name: str
     train: NDArray[np.float32]
     test: NDArray[np.float32]
-    seed: int | None
-    checkpoint: Path | None
-    seen: bool
-    """Whether the checkpoint was trained on test videos."""
+    clips: Mapping[str, float]
+    """Of the test side's draw of clips, if it is one."""
+    seed: int | None = None
+    """As are the next four, of the aggregator; see ``SeedRun``."""
+    checkpoint: Path | None = None
+    seen: bool = False
+    pretrain_videos: str = ""
+    pretrained_on: str = ""
 
 
-def baselines(train: ProbeSide, test: ProbeSide, *, wanted: Sequence[str]) -> Iterator[Candidate]:
+def baselines(train: ProbeSide, tests: Sequence[ProbeSide], *, wanted: Sequence[str]) -> Iterator[Candidate]:
     """What needs no aggregator: the raw mean, the mean per time bin, the whitened mean; of these, those wanted."""
-
-    def candidate(name: str, of_train: NDArray[np.float32], of_test: NDArray[np.float32]) -> Candidate:
-        return Candidate(name, of_train, of_test, seed=None, checkpoint=None, seen=False)
-
     for name, num_bins in (("x", 1), ("x-bins2", 2), ("x-bins4", 4)):
         if name in wanted:
-            yield candidate(name, time_bins(train.features, num_bins), time_bins(test.features, num_bins))
+            of_train = time_bins(train.features, num_bins)
+            for test in tests:
+                yield Candidate(name, of_train, time_bins(test.features, num_bins), test.clips)
     if "x-whitened" in wanted:
-        x_train, x_test = time_bins(train.features, 1), time_bins(test.features, 1)
+        x_train = time_bins(train.features, 1)
         whitening = Whitening.fit(x_train)
-        yield candidate("x-whitened", whitening.apply(x_train), whitening.apply(x_test))
+        of_train = whitening.apply(x_train)
+        for test in tests:
+            yield Candidate("x-whitened", of_train, whitening.apply(time_bins(test.features, 1)), test.clips)
 
 
 def available(run: SeedRun, wanted: Sequence[str]) -> list[str]:
@@ -81,7 +91,7 @@ def available(run: SeedRun, wanted: Sequence[str]) -> list[str]:
 
 
 def candidates_of_seed(
-    run: SeedRun, train: ProbeSide, test: ProbeSide, *, wanted: Sequence[str], device: str
+    run: SeedRun, train: ProbeSide, tests: Sequence[ProbeSide], *, wanted: Sequence[str], device: str
 ) -> Iterator[Candidate]:
     """The untrained aggregator of a seed, and what its pre-training made of it; of these, those wanted.
 
@@ -90,42 +100,38 @@ def candidates_of_seed(
     Args:
         run: The seed.
         train: Training videos.
-        test: Test videos.
+        tests: Test videos, perhaps several times, with other clips each time.
         wanted: Names of representations.
         device: Torch device that embeds.
     """
     names = available(run, wanted)
     shuffle_seed = run.seed if run.config.shuffle_positions else None
+
+    def embed(model: SetTransformer, side: ProbeSide) -> VideoRepresentations:
+        return embed_videos(model, side.features, flips=side.flips, shuffle_positions_seed=shuffle_seed)
+
     if "init" in names:
-        untrained = initial_aggregator(run.config, feature_dim=train.features.feature_dim, seed=run.seed)
-        pair = _embed_both(untrained.to(device), train, test, shuffle_seed=shuffle_seed)
-        yield _candidate("init", pair, "x+cls", seed=run.seed)
+        untrained = initial_aggregator(run.config, feature_dim=train.features.feature_dim, seed=run.seed).to(device)
+        of_train = concatenate(embed(untrained, train), "x+cls")
+        for test in tests:
+            of_test = concatenate(embed(untrained, test), "x+cls")
+            yield Candidate("init", of_train, of_test, test.clips, seed=run.seed)
         names.remove("init")
     if run.model is None or not names:
         return
-    pair = _embed_both(run.model.to(device), train, test, shuffle_seed=shuffle_seed)
-    for name in names:
-        yield _candidate(name, pair, name, seed=run.seed, checkpoint=run.checkpoint, seen=run.seen)
-
-
-def _candidate(
-    name: str,
-    pair: tuple[VideoRepresentations, VideoRepresentations],
-    concatenation: str,
-    *,
-    seed: int,
-    checkpoint: Path | None = None,
-    seen: bool = False,
-) -> Candidate:
-    train, test = (concatenate(side, concatenation) for side in pair)
-    return Candidate(name, train, test, seed=seed, checkpoint=checkpoint, seen=seen)
-
-
-def _embed_both(
-    model: SetTransformer, train: ProbeSide, test: ProbeSide, *, shuffle_seed: int | None
-) -> tuple[VideoRepresentations, VideoRepresentations]:
-    of_train, of_test = (
-        embed_videos(model, side.features, flips=side.flips, shuffle_positions_seed=shuffle_seed)
-        for side in (train, test)
-    )
-    return of_train, of_test
+    model = run.model.to(device)
+    embedded_train = embed(model, train)
+    for test in tests:
+        embedded_test = embed(model, test)
+        for name in names:
+            yield Candidate(
+                name,
+                concatenate(embedded_train, name),
+                concatenate(embedded_test, name),
+                test.clips,
+                seed=run.seed,
+                checkpoint=run.checkpoint,
+                seen=run.seen,
+                pretrain_videos=run.pretrain_videos,
+                pretrained_on=run.pretrained_on,
+            )

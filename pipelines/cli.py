@@ -11,6 +11,7 @@ from scale_video.pipelines import cli_extract, cli_options, cli_store
 from scale_video.pipelines.cli_options import options
 
 if TYPE_CHECKING:
+    from scale_video.evaluate.clip_draw import ClipDraw
     from scale_video.evaluate.result import EvaluationRecord
     from scale_video.pipelines.paths import ExperimentRequest
 
@@ -49,6 +50,12 @@ _EXPERIMENT = options(
     click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="N: the seeds 0 … N-1."),
     cli_options.preset,
     cli_options.overrides,
+    click.option(
+        "--videos",
+        type=click.Choice(["train", "all"]),
+        help="Videos that pre-training sees: those of the split's training part, or all, as published (the results are "
+        "marked).  [default: the preset's]",
+    ),
     click.option(
         "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Their folder."
     ),
@@ -115,6 +122,23 @@ _PROBE = options(
     ),
     click.option(
         "--share-seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which labels a share is."
+    ),
+    click.option(
+        "--clips",
+        callback=cli_options.comma_separated,
+        metavar="A,B",
+        help="Test with so many random clips of each video; 1,2,4,8 probes with each number.  [default: all clips]",
+    ),
+    click.option(
+        "--clip-draws", default=1, show_default=True, type=click.IntRange(min=1), help="Draws for each of --clips."
+    ),
+    click.option(
+        "--checkpoint",
+        "checkpoints",
+        multiple=True,
+        type=click.Path(path_type=Path, exists=True),
+        help="Transfer: an aggregator trained on another store's features of the same backbone, as a file or a folder "
+        "of seeds; repeatable. In place of the experiment's own.",
     ),
     click.option("--allow-seen", is_flag=True, help="Evaluate checkpoints that saw test videos; rows are marked."),
     cli_options.json_output,
@@ -239,8 +263,24 @@ def _run_probes(
             )
             for text in dict.fromkeys(given["train_share"])
         ],
+        clip_draws=_clip_draws(given["clips"], num_draws=given["clip_draws"]),
+        checkpoints=given["checkpoints"],
         allow_seen=given["allow_seen"],
     )
+
+
+def _clip_draws(clips: Sequence[str], *, num_draws: int) -> "list[ClipDraw | None]":
+    """The draws that are asked for: each number of clips with the seeds 0 … num_draws - 1."""
+    from scale_video.evaluate.clip_draw import ClipDraw
+
+    if not clips:
+        if num_draws > 1:
+            raise ValueError("--clip-draws needs --clips: there is one way to take all clips of a video")
+        return [None]
+    for text in clips:
+        if not (text.isascii() and text.isdigit() and int(text) > 0):
+            raise ValueError(f"--clips {text!r} is no number of clips; say for example 1,2,4,8")
+    return [ClipDraw(int(text), seed) for text in dict.fromkeys(clips) for seed in range(num_draws)]
 
 
 def _share(text: str) -> float:
@@ -315,6 +355,7 @@ def _experiment_request(given: dict[str, Any]) -> "ExperimentRequest":
         preset=given["preset"] or default_preset(dataset),
         overrides=given["overrides"],
         runs=given["runs"].expanduser(),
+        videos=given["videos"],
         label=given["label"],
     )
 

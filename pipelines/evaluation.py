@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, product
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
+from scale_video.evaluate.clip_draw import ClipDraw, draw_clips
 from scale_video.evaluate.options import DEFAULT_OPTIONS, ProbeOptions
 from scale_video.evaluate.outcomes import Outcomes, write_outcomes
 from scale_video.evaluate.probe import ProbeOutcome, evaluate_representation
@@ -15,7 +16,6 @@ from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTA
 from scale_video.evaluate.result import PROTOCOLS, EvaluationRecord, add_records, read_results
 from scale_video.pipelines.candidates import (
     DEFAULT_REPRESENTATIONS,
-    LEARNED,
     Candidate,
     ProbeSide,
     SeedRun,
@@ -26,14 +26,13 @@ from scale_video.pipelines.candidates import (
 from scale_video.pipelines.console import note, ticking
 from scale_video.pipelines.paths import (
     ExperimentRequest,
-    checkpoint_path,
     choose_backbone,
     open_store,
     results_path,
-    run_dir,
 )
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.provenance import feature_identity
+from scale_video.pipelines.seed_runs import own_runs, runs_from_elsewhere
 from scale_video.store.union import ReadableStore
 
 OUTCOMES_FOLDER = "outcomes"
@@ -46,6 +45,8 @@ def run_evaluation(
     protocols: Sequence[str],
     representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
     options: Sequence[ProbeOptions] = (DEFAULT_OPTIONS,),
+    clip_draws: Sequence[ClipDraw | None] = (None,),
+    checkpoints: Sequence[Path] = (),
     allow_seen: bool = False,
 ) -> list[EvaluationRecord]:
     """Probe the raw features, the baselines and every pre-trained seed; collect the records in ``results.json``.
@@ -58,6 +59,8 @@ def run_evaluation(
         protocols: of ``PROTOCOLS``.
         representations: of ``REPRESENTATIONS``; those that need a checkpoint are probed for the seeds that have one.
         options: every protocol runs under each of them.
+        clip_draws: so many clips of every test video, each time; None for all that there are.
+        checkpoints: files or folders; aggregators from elsewhere, in place of the experiment's own seeds.
         allow_seen: evaluate checkpoints that saw test videos, and mark their rows.
 
     Returns:
@@ -76,8 +79,12 @@ def run_evaluation(
     _check_labels(store)
     digests = record_digests(store, preset, backbone=backbone)
     raw = [name for name in RAW_REPRESENTATIONS if name in representations]
-    seeds = range(request.num_seeds if len(raw) < len(set(representations)) else 0)
-    runs = [_seed_run(request, store, preset, backbone=backbone, seed=seed) for seed in seeds]
+    runs: list[SeedRun] = []
+    if len(raw) < len(set(representations)):
+        if checkpoints:
+            runs += runs_from_elsewhere(checkpoints, request, store, preset, backbone=backbone)
+        else:
+            runs += own_runs(request, store, preset, backbone=backbone)
     num_candidates = len(raw) + sum(len(available(run, representations)) for run in runs)
     if num_candidates == 0:
         raise ValueError(f"{', '.join(representations)} need a checkpoint; run `scale-video pretrain` first")
@@ -90,12 +97,13 @@ def run_evaluation(
     train = _side(store, request.split, "train", view=preset.train_view, backbone=backbone)
     test = _side(store, request.split, "test", view=preset.test_view, backbone=backbone)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    of_seeds = (candidates_of_seed(run, train, test, wanted=representations, device=device) for run in runs)
+    tests = [_drawn(test, draw) for draw in clip_draws]
+    of_seeds = (candidates_of_seed(run, train, tests, wanted=representations, device=device) for run in runs)
     num_classes = len(store.videos.class_names["label"])
     records: list[EvaluationRecord] = []
     num_probed = 0
-    with ticking("probing", num_candidates * len(protocols) * len(options)) as ticker:
-        for candidate in chain(baselines(train, test, wanted=representations), chain.from_iterable(of_seeds)):
+    with ticking("probing", num_candidates * len(tests) * len(protocols) * len(options)) as ticker:
+        for candidate in chain(baselines(train, tests, wanted=representations), chain.from_iterable(of_seeds)):
             of_candidate: list[EvaluationRecord] = []
             for protocol, option in product(protocols, options):
                 outcome = evaluate_representation(
@@ -117,7 +125,7 @@ def run_evaluation(
                     candidate,
                     outcome,
                     protocol=protocol,
-                    options=option.departures(protocol),
+                    options=option.departures(protocol) | candidate.clips,
                     backbone=backbone,
                     digests=digests,
                 )
@@ -169,40 +177,6 @@ def _check_labels(store: ReadableStore) -> None:
         )
 
 
-def _seed_run(request: ExperimentRequest, store: ReadableStore, preset: Preset, *, backbone: str, seed: int) -> SeedRun:
-    """Load a seed's checkpoint, if there is one, and check that it was trained on the features at hand.
-
-    Raises:
-        CheckpointError: it was not, or it cannot be read.
-    """
-    path = checkpoint_path(run_dir(request, backbone=backbone, seed=seed))
-    if not path.exists():
-        note(f"no checkpoint of seed {seed} at {path}; `scale-video pretrain` adds {', '.join(LEARNED)}")
-        config = replace(preset.pretrain, seed=seed)
-        return SeedRun(seed=seed, config=config, model=None, checkpoint=None, seen=False)
-    loaded = load_aggregator(path)
-    for key, value in feature_identity(store, view=preset.train_view, backbone=backbone).items():
-        if loaded.provenance.get(key) != value:
-            raise CheckpointError(
-                f"checkpoint '{path}' was trained on other features than these ({key}: "
-                f"{loaded.provenance.get(key)!r} != {value!r}); run `scale-video pretrain` again: with --restart in "
-                "its place, or with another --label beside it"
-            )
-    if loaded.epochs_done < loaded.config.epochs:
-        note(
-            f"warning: {path} has {loaded.epochs_done} of {loaded.config.epochs} epochs behind it; "
-            "`scale-video pretrain` completes it"
-        )
-    test_ids = {store.ids[row] for row in store.videos.in_split(request.split, "test")}
-    return SeedRun(
-        seed=seed,
-        config=loaded.config,
-        model=loaded.model,
-        checkpoint=path,
-        seen=not test_ids.isdisjoint(loaded.training_video_ids),
-    )
-
-
 def _refuse_seen(runs: Sequence[SeedRun]) -> None:
     for run in runs:
         if run.seen:
@@ -228,6 +202,13 @@ def _side(store: ReadableStore, split: str, part: str, *, view: str, backbone: s
         flips=store.plan_parameters(view).get("flip_probability", 0) > 0,
         num_left_out=len(rows) - len(kept),
     )
+
+
+def _drawn(test: ProbeSide, draw: ClipDraw | None) -> ProbeSide:
+    """The test side with some of its clips."""
+    if draw is None:
+        return test
+    return replace(test, features=draw_clips(test.features, draw), clips=draw.options)
 
 
 def _outcomes(outcome: ProbeOutcome, test: ProbeSide) -> Outcomes:
@@ -274,6 +255,8 @@ def _records(
         seen=candidate.seen,
         note=outcome.note,
         options=options,
+        pretrained_on=candidate.pretrained_on,
+        pretrain_videos=candidate.pretrain_videos,
     )
     record = replace(record, outcomes=f"{OUTCOMES_FOLDER}/{record.outcomes_name}")
     return [

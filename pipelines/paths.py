@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scale_video.pipelines.preset import Preset, default_preset, load_preset
+from scale_video.pipelines.preset import Preset, PretrainVideos, default_preset, load_preset
 from scale_video.pipelines.provenance import git_revision, versions
 from scale_video.store.errors import MissingArrayError, PlanMismatchError
 from scale_video.store.union import ReadableStore, open_stores
@@ -31,17 +31,22 @@ class ExperimentRequest:
     """Folder of all runs."""
     label: str | None = None
     """Name of this experiment among others on the same data; the preset's when None."""
+    videos: PretrainVideos | None = None
+    """Which videos pre-training sees; what the preset says when None."""
     collected_in: str | None = None
     """Folder of ``runs`` whose ``results.json`` collects the records; the data set's when None."""
 
     @property
     def experiment(self) -> str:
-        """The name under which results are recorded."""
-        return self.label or Path(self.preset).stem
+        """The name under which results are recorded: ``honest``, ``honest-all-videos``, or the label."""
+        name = self.label or Path(self.preset).stem
+        usual = load_preset(self.preset, dataset=self.dataset, overrides=self.overrides).pretrain_videos
+        return name if self.label or self.videos in (None, usual) else f"{name}-{self.videos}-videos"
 
     def load_preset(self) -> Preset:
         """The preset, resolved for the data set."""
-        return load_preset(self.preset, dataset=self.dataset, overrides=self.overrides)
+        chosen = (f"pretrain_videos={self.videos}",) if self.videos else ()
+        return load_preset(self.preset, dataset=self.dataset, overrides=(*self.overrides, *chosen))
 
 
 def open_store(request: ExperimentRequest) -> ReadableStore:

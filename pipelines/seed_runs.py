@@ -1,0 +1,117 @@
+"""The trained aggregators that an evaluation looks at: the experiment's own seeds, or checkpoints from elsewhere."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scale_video.aggregate.checkpoint import CheckpointError, LoadedAggregator, load_aggregator
+from scale_video.pipelines.candidates import LEARNED, SeedRun
+from scale_video.pipelines.console import note
+from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, run_dir
+from scale_video.pipelines.preset import Preset
+from scale_video.pipelines.provenance import feature_identity
+from scale_video.store.union import ReadableStore
+
+
+def own_runs(request: ExperimentRequest, store: ReadableStore, preset: Preset, *, backbone: str) -> Iterator[SeedRun]:
+    """What there is of each of the experiment's seeds.
+
+    Raises:
+        CheckpointError: a checkpoint was trained on other features than those at hand, or cannot be read.
+    """
+    for seed in range(request.num_seeds):
+        path = checkpoint_path(run_dir(request, backbone=backbone, seed=seed))
+        if not path.exists():
+            note(f"no checkpoint of seed {seed} at {path}; `scale-video pretrain` adds {', '.join(LEARNED)}")
+            config = replace(preset.pretrain, seed=seed)
+            yield SeedRun(seed=seed, config=config, model=None, checkpoint=None, seen=False)
+            continue
+        loaded = load_aggregator(path)
+        for key, value in feature_identity(store, view=preset.train_view, backbone=backbone).items():
+            if loaded.provenance.get(key) != value:
+                raise CheckpointError(
+                    f"checkpoint '{path}' was trained on other features than these ({key}: "
+                    f"{loaded.provenance.get(key)!r} != {value!r}); run `scale-video pretrain` again: with --restart "
+                    "in its place, or with another --label beside it; or name it by --checkpoint, for a transfer"
+                )
+        yield _seed_run(loaded, path, request, store)
+
+
+def runs_from_elsewhere(
+    paths: Sequence[Path], request: ExperimentRequest, store: ReadableStore, preset: Preset, *, backbone: str
+) -> Iterator[SeedRun]:
+    """Aggregators that were trained on another store, to be evaluated on this one's features.
+
+    Args:
+        paths: Checkpoints, or folders of them (``…/seed0/last.ckpt``).
+        request: The evaluation.
+        store: Whose features they will read.
+        preset: That of the evaluation.
+        backbone: Name of the features.
+
+    Raises:
+        CheckpointError: there is none, it was trained on features of other weights, or two have the same seed and
+            training.
+    """
+    weights = feature_identity(store, view=preset.train_view, backbone=backbone)["weights_digest"]
+    found: dict[tuple[str, int], Path] = {}
+    for path in _checkpoints(paths):
+        loaded = load_aggregator(path)
+        if loaded.provenance.get("weights_digest") != weights:
+            raise CheckpointError(
+                f"checkpoint '{path}' reads features of other weights than these (weights_digest: "
+                f"{loaded.provenance.get('weights_digest')!r} != {weights!r}); a transfer needs features of the same "
+                "backbone on both stores"
+            )
+        run = replace(_seed_run(loaded, path, request, store), pretrained_on=_described(loaded))
+        if (run.pretrained_on, run.seed) in found:
+            raise CheckpointError(f"'{path}' and '{found[run.pretrained_on, run.seed]}' are of one training and seed")
+        found[run.pretrained_on, run.seed] = path
+        yield run
+
+
+def _checkpoints(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files that are named, and those of the folders that are."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(path.glob("last.ckpt")) or sorted(path.glob("seed*/last.ckpt"))
+        if not inside:
+            raise CheckpointError(
+                f"no checkpoint in '{path}': neither last.ckpt nor seed0/last.ckpt, seed1/last.ckpt …"
+            )
+        yield from inside
+
+
+def _described(loaded: LoadedAggregator) -> str:
+    """What a checkpoint was trained on, and by what settings but for the seed: ``kinetics400@1a2b3c4d``."""
+    training = {
+        "provenance": dict(loaded.provenance),
+        "config": replace(loaded.config, seed=0).to_mapping(),
+        "videos": len(loaded.training_video_ids),
+    }
+    digest = hashlib.blake2b(json.dumps(training, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return f"{loaded.provenance.get('dataset', 'unknown')}@{digest}"
+
+
+def _seed_run(loaded: LoadedAggregator, path: Path, request: ExperimentRequest, store: ReadableStore) -> SeedRun:
+    if loaded.epochs_done < loaded.config.epochs:
+        note(
+            f"warning: {path} has {loaded.epochs_done} of {loaded.config.epochs} epochs behind it; "
+            "`scale-video pretrain` completes it"
+        )
+    # Ids are paths: two data sets may use the same ones for different videos.
+    same_dataset = loaded.provenance.get("dataset") == request.dataset
+    trained_on = set(loaded.training_video_ids) if same_dataset else set()
+    test, train = ({store.ids[row] for row in store.videos.in_split(request.split, part)} for part in ("test", "train"))
+    return SeedRun(
+        seed=loaded.config.seed,
+        config=loaded.config,
+        model=loaded.model,
+        checkpoint=path,
+        seen=not test.isdisjoint(trained_on),
+        pretrain_videos="" if not same_dataset else "train" if trained_on <= train else "all",
+    )
