@@ -119,7 +119,7 @@ class BlockReport:
     decode_seconds: float
     """Of the decoding processes: opening, decoding, conversion of colours."""
     resize_seconds: float
-    """Of the decoding processes: cropping and resizing."""
+    """Of the decoding processes: cropping and resizing, and augmentation."""
     forward_seconds: float
     write_seconds: float
     block_seconds: float
@@ -204,8 +204,10 @@ class _TargetBlock:
         self._index = planned.index
         self._coordinates = planned.plan(target.view, "coordinates")
         self._planned = planned.plan(target.view, "valid")
+        self._augmentation = planned.augmentation(target.view)
         self._num_frames, self._frame_size = attributes["num_frames"], attributes["frame_size"]
-        self._enlarge = backbone.device.type == "cpu"  # a GPU does it in passing
+        # A GPU enlarges in passing; but augmentation is of whole frames, and done where they are decoded.
+        self._enlarge = backbone.device.type == "cpu" or self._augmentation is not None
         self.key: RequestKey = target.view, self._num_frames, self._frame_size, self._enlarge
         """Targets of one key want the same pixels."""
         self._kept = _kept_block(store, target, planned.index) if task.retry else None
@@ -235,6 +237,7 @@ class _TargetBlock:
             num_frames=self._num_frames,
             frame_size=self._frame_size,
             enlarge=self._enlarge,
+            augmentation=None if self._augmentation is None else self._augmentation[video],
         )
 
     def add(self, video: int, clips: DecodedClips | None) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final
 
@@ -37,6 +37,8 @@ class SampledVideo:
     """By view, shape (k, C): the clips to decode."""
     num_pixels: float
     """Of the frames of the part of it that these clips cover."""
+    augmentations: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """By view, shape (k, A), of the views that have any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,12 @@ def measure_costs(
             video_path(root, sample.path),
             sample.duration_seconds,
             tuple(
-                ClipRequest(coordinates, np.ones(len(coordinates), np.bool_), *size)
+                ClipRequest(
+                    coordinates,
+                    np.ones(len(coordinates), np.bool_),
+                    *size,
+                    augmentation=sample.augmentations.get(view),
+                )
                 for view, coordinates in sample.coordinates.items()
                 for size in dict.fromkeys(sizes[view])
             ),

@@ -1,10 +1,12 @@
 """One request on its way from samples to pixels, and what is to be said of it in the end."""
 
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_video.extract.augmented_pixels import augment_clip
 from scale_video.extract.clip_pixels import ClipPainter
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.sample_frames import TOLERANCE_SECONDS, PendingSamples, sample_times
@@ -47,6 +49,7 @@ class ClipFilling:
         self._request = request
         self._frames = frames
         self._duration_seconds = duration_seconds
+        self._augment_seconds = 0.0
         self._error: VideoFileError | None = None
         self._cause = ""
         self.restart()
@@ -94,6 +97,7 @@ class ClipFilling:
         planned, lost = self._request.valid, self.pending.lost
         had = planned & ~lost
         self._frames[~had] = 0  # clips that are not planned, or were lost half-way
+        self._augment(had)
         status, why = VideoStatus.OK, ""
         if lost.any():
             status = VideoStatus.PARTIAL if had.any() else VideoStatus.CORRUPT
@@ -103,6 +107,19 @@ class ClipFilling:
         elif self._request.coordinates[planned, Coordinate.END].max() > self._duration_seconds - TOLERANCE_SECONDS:
             status = VideoStatus.PADDED
         return DecodedClips(self._frames, had, status, why, None if self._request.enlarge else self.painter.sizes)
+
+    @property
+    def resize_seconds(self) -> float:
+        """Spent on cropping and resizing, and on changing colours and sharpness."""
+        return self.painter.seconds + self._augment_seconds
+
+    def _augment(self, had: NDArray[np.bool_]) -> None:
+        if self._request.augmentation is None:
+            return
+        begun = perf_counter()
+        for clip in np.flatnonzero(had).tolist():
+            augment_clip(self._frames[clip], self._request.augmentation[clip])
+        self._augment_seconds = perf_counter() - begun
 
     def refuse(self, error: VideoFileError) -> DecodedClips:
         """No clips."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_video.store.augmentation import Augmentation
 from scale_video.store.clip_plan import Coordinate
 
 
@@ -24,12 +25,16 @@ class ClipRequest:
     enlarge: bool = True
     """Whether smaller crops are enlarged to the frames; else they lie in the upper left corner of them, for a device
     that enlarges them itself."""
+    augmentation: NDArray[np.float32] | None = None
+    """Shape (K, A), columns of ``Augmentation``: how colours and sharpness of the finished frames are changed. Not read
+    where ``valid`` is false. None: not at all."""
 
     def __post_init__(self) -> None:
         """Check that something can be decoded of it.
 
         Raises:
-            ValueError: arrays of other shapes, no planned clip, sizes below 1, a box or span without extent.
+            ValueError: arrays of other shapes, no planned clip, sizes below 1, a box or span without extent, an
+                augmentation of frames that another device enlarges.
         """
         coordinates, valid = self.coordinates, self.valid
         if valid.ndim != 1 or coordinates.shape != (len(valid), len(Coordinate)):
@@ -51,6 +56,17 @@ class ClipRequest:
                 )
         if not (planned[:, Coordinate.START] <= planned[:, Coordinate.END]).all():
             raise ValueError("start must not be after end, in seconds, for every planned clip")
+        self._check_augmentation()
+
+    def _check_augmentation(self) -> None:
+        if self.augmentation is None:
+            return
+        if self.augmentation.shape != (len(self.valid), len(Augmentation)):
+            raise ValueError(f"augmentation must be (K, {len(Augmentation)}), got {self.augmentation.shape}")
+        if not np.isfinite(self.augmentation[self.valid]).all():
+            raise ValueError("augmentation must be finite for every planned clip")
+        if not self.enlarge:
+            raise ValueError("augmentation changes finished frames; ask for enlarge=True")
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:

@@ -37,7 +37,7 @@ class DecodedVideo:
     decode_seconds: float
     """For opening, reading, decoding and the conversion of colours."""
     resize_seconds: float
-    """For cropping and resizing."""
+    """For cropping and resizing, and for augmentation."""
 
 
 def decode_clips(
@@ -65,7 +65,7 @@ def decode_clips(
             New ones where None.
 
     Returns:
-        The clips, upright (box edges rounded to whole pixels), mirrored where ``flip`` is 1.
+        The clips, upright (box edges rounded to whole pixels), mirrored where ``flip`` is 1, and augmented where asked.
 
     Raises:
         ValueError: no request, arrays of another shape or type than the requests', a duration of 0.
@@ -86,7 +86,7 @@ def decode_clips(
         clips = tuple(filling.outcome(num_bytes_cut_off) for filling in fillings)
     except VideoFileError as error:
         clips = tuple(filling.refuse(error) for filling in fillings)
-    resize_seconds = sum(filling.painter.seconds for filling in fillings)
+    resize_seconds = sum(filling.resize_seconds for filling in fillings)
     return DecodedVideo(clips, perf_counter() - begun - resize_seconds, resize_seconds)
 
 

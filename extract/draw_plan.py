@@ -15,7 +15,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.extract.views import AreaCrop, GridView, RandomView, ShortSideCrop, View, view_parameters
+from scale_video.extract.augmentation import DRAWS_PER_CLIP, draw_augmentation
+from scale_video.extract.views import (
+    AreaCrop,
+    AugmentedView,
+    GridView,
+    RandomView,
+    ShortSideCrop,
+    View,
+    view_parameters,
+)
+from scale_video.store.augmentation import Augmentation
 from scale_video.store.clip_plan import ClipPlan, Coordinate
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 
@@ -23,8 +33,9 @@ Floats = NDArray[np.float64]
 
 ROWS_AT_A_TIME: Final = 65_536
 """Videos whose clips are drawn together: what lies between takes ten times the memory of the plan."""
-_DRAWS_PER_CLIP: Final = 6
-"""Columns of a clip's uniform draws: start, flip, size, aspect, vertical place, horizontal place."""
+_PLACE_DRAWS: Final = 6
+"""Columns of a clip's uniform draws: start, flip, size, aspect, vertical place, horizontal place. Those of an augmented
+view's augmentation follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +106,17 @@ def draw_view(view: View, videos: ProbedVideos) -> ClipPlan:
     num_videos = len(videos.ids)
     coordinates = np.empty((num_videos, view.num_clips, len(Coordinate)), dtype=np.float32)
     valid = np.empty((num_videos, view.num_clips), dtype=np.bool_)
+    augmentation = None
+    if isinstance(view, AugmentedView):
+        augmentation = np.empty((num_videos, view.num_clips, len(Augmentation)), dtype=np.float32)
     for first in range(0, num_videos, ROWS_AT_A_TIME):  # a video's clips do not depend on its neighbours
         rows = slice(first, first + ROWS_AT_A_TIME)
         some = videos.rows(rows)
         plan = draw_random(view, some) if isinstance(view, RandomView) else draw_grid(view, some)
         coordinates[rows], valid[rows] = plan.coordinates, plan.valid
-    return _clip_plan(view, coordinates=coordinates, valid=valid)
+        if augmentation is not None:
+            augmentation[rows] = plan.augmentation
+    return _clip_plan(view, coordinates=coordinates, valid=valid, augmentation=augmentation)
 
 
 def draw_random(view: RandomView, videos: ProbedVideos) -> ClipPlan:
@@ -111,21 +127,27 @@ def draw_random(view: RandomView, videos: ProbedVideos) -> ClipPlan:
         videos: N videos.
 
     Returns:
-        A plan of shape (N, ``view.num_clips``), named ``random``.
+        A plan of shape (N, ``view.num_clips``), named ``random``, or ``augmented`` and with an augmentation.
     """
     rows = np.flatnonzero(videos.status == VideoStatus.OK)
-    draws = _uniform_draws([videos.ids[row] for row in rows], view=view)  # (n, K, 6), n readable videos
-    start, flip, size, aspect, vertical, horizontal = np.moveaxis(draws, 2, 0)  # each (n, K)
+    draws = _uniform_draws([videos.ids[row] for row in rows], view=view)  # (n, K, 6 or 15), n readable videos
+    start, flip, size, aspect, vertical, horizontal = np.moveaxis(draws[:, :, :_PLACE_DRAWS], 2, 0)  # each (n, K)
     frame_aspect = (videos.width[rows] / videos.height[rows])[:, None]
     if isinstance(view.crop, ShortSideCrop):
         box_height, box_width = _short_side_box(view.crop, size=size, frame_aspect=frame_aspect)
     else:
         box_height, box_width = _area_box(view.crop, size=size, aspect=aspect, frame_aspect=frame_aspect)
     slack = _slack_seconds(videos, rows=rows, span_seconds=view.span_seconds)
+    augmentation = None
+    if isinstance(view, AugmentedView):
+        of_pixels = draws[:, :, _PLACE_DRAWS:]
+        augmentation = draw_augmentation(view.augmentation, of_pixels, nominal_size=view.nominal_size)
     return _plan(
         view,
         videos=videos,
         rows=rows,
+        num_clips=_num_clips(view, videos.duration_seconds[rows]),
+        augmentation=augmentation,
         flip=(flip < view.flip_probability).astype(np.float64),
         top=vertical * (1 - box_height),
         left=horizontal * (1 - box_width),
@@ -138,7 +160,8 @@ def draw_random(view: RandomView, videos: ProbedVideos) -> ClipPlan:
 def draw_grid(view: GridView, videos: ProbedVideos) -> ClipPlan:
     """Lay a grid of clips: even starts i/T of the slack, i = 0 … T-1, and even places along the longer side.
 
-    The very end of a video is never reached, as published. Clip ``i * num_places + j`` is time i, place j.
+    The very end of a video is never reached, as published. Clip ``i * num_places + j`` is time i, place j. T is
+    ``num_times``, or follows the duration.
 
     Args:
         view: Parameters.
@@ -153,27 +176,43 @@ def draw_grid(view: GridView, videos: ProbedVideos) -> ClipPlan:
     box_height, box_width = _square_box(view.nominal_size / view.short_side, frame_aspect=frame_aspect)
     along = np.tile(np.linspace(0, 1, places) if places > 1 else [0.5], times)[None]  # (1, K): 0 is left or top
     slack = _slack_seconds(videos, rows=rows, span_seconds=view.span_seconds)
+    num_clips = _num_clips(view, videos.duration_seconds[rows])
+    fractions = np.arange(times) / (num_clips // places)[:, None]  # (n, T)
     return _plan(
         view,
         videos=videos,
         rows=rows,
+        num_clips=num_clips,
         flip=np.zeros((1, times * places)),
         top=np.where(frame_aspect < 1, along, 0.5) * (1 - box_height),
         left=np.where(frame_aspect < 1, 0.5, along) * (1 - box_width),
         box_height=box_height,
         box_width=box_width,
-        start=np.repeat(np.arange(times) / times, places)[None] * slack,
+        start=np.repeat(fractions, places, axis=1) * slack,
     )
 
 
 def _uniform_draws(ids: Sequence[str], *, view: RandomView) -> Floats:
-    """U[0, 1) of each video, shape (len(ids), K, 6); a function of seed, view and id alone."""
-    num_draws = view.num_clips * _DRAWS_PER_CLIP
+    """U[0, 1) of each video, shape (len(ids), K, 6 or 15); a function of seed, view and id alone."""
+    per_clip = _PLACE_DRAWS + (DRAWS_PER_CLIP if isinstance(view, AugmentedView) else 0)
+    num_draws = view.num_clips * per_clip
     prefix = f"{view.seed}\0{view.kind}\0"
     bits = b"".join(hashlib.shake_256((prefix + video_id).encode()).digest(8 * num_draws) for video_id in ids)
     # The upper 53 bits of a word are a double in [0, 1), as NumPy draws them.
     uniform = (np.frombuffer(bits, dtype="<u8") >> np.uint64(11)) * np.float64(2.0**-53)
-    return uniform.reshape(len(ids), view.num_clips, _DRAWS_PER_CLIP)
+    return uniform.reshape(len(ids), view.num_clips, per_clip)
+
+
+def _num_clips(view: View, duration_seconds: Floats) -> NDArray[np.int64]:
+    """Clips of each video, shape (n,): as many in all, or by the duration, at least one and at most the view's K.
+
+    Halves are rounded up. A grid has whole times: 12 a minute in 40 s are 8 clips, or 3 times of 3 places, which are 9.
+    """
+    if view.clips_per_minute == 0:
+        return np.full(len(duration_seconds), view.num_clips)
+    unit = view.num_places if isinstance(view, GridView) else 1
+    wanted = np.floor(view.clips_per_minute * duration_seconds / (60 * unit) + 0.5)
+    return np.clip(wanted, 1, view.num_clips // unit).astype(np.int64) * unit
 
 
 def _square_box(side: Floats | float, *, frame_aspect: Floats) -> tuple[Floats, Floats]:
@@ -212,14 +251,19 @@ def _plan(
     *,
     videos: ProbedVideos,
     rows: NDArray[np.int64],
+    num_clips: NDArray[np.int64],
     flip: Floats,
     top: Floats,
     left: Floats,
     box_height: Floats,
     box_width: Floats,
     start: Floats,
+    augmentation: Floats | None = None,
 ) -> ClipPlan:
-    """Put the columns, each broadcast to (n, K), at their rows; float64 until here, rounded once to float32."""
+    """Put the columns, each broadcast to (n, K), at their rows; float64 until here, rounded once to float32.
+
+    The first ``num_clips`` of each row are valid.
+    """
     # The last sample time is included: one frame before the span's end, but never before the start.
     last_sample = np.maximum(view.span_seconds - 1 / videos.frames_per_second[rows], 0)[:, None]
     columns = {
@@ -236,15 +280,28 @@ def _plan(
     for coordinate, column in columns.items():
         coordinates[rows, :, coordinate] = column
     valid = np.zeros(shape, dtype=np.bool_)
-    valid[rows] = True
-    return _clip_plan(view, coordinates=coordinates, valid=valid)
+    valid[rows] = np.arange(view.num_clips) < num_clips[:, None]
+    coordinates[~valid] = np.nan
+    parameters = None
+    if augmentation is not None:
+        parameters = np.full((*shape, len(Augmentation)), np.nan, dtype=np.float32)
+        parameters[rows] = augmentation
+        parameters[~valid] = np.nan
+    return _clip_plan(view, coordinates=coordinates, valid=valid, augmentation=parameters)
 
 
-def _clip_plan(view: View, *, coordinates: NDArray[np.float32], valid: NDArray[np.bool_]) -> ClipPlan:
+def _clip_plan(
+    view: View,
+    *,
+    coordinates: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    augmentation: NDArray[np.float32] | None,
+) -> ClipPlan:
     return ClipPlan(
         view=view.kind,
         parameters=view_parameters(view),
         coordinates=coordinates,
         valid=valid,
         planned=np.ones(len(valid), dtype=np.bool_),
+        augmentation=augmentation,
     )

@@ -157,14 +157,17 @@ def _sample(paths: Sequence[str], probes: Sequence[VideoProbe], plans: Sequence[
     samples = []
     for row in chosen.tolist():
         probe = probes[row]
-        coordinates, share = {}, 0.0
+        coordinates, augmentations, share = {}, {}, 0.0
         for plan in plans:
             clips = plan.coordinates[row, plan.valid[row]]
             count = len(clips) if probe.duration_seconds <= LONG_SECONDS else min(CLIPS_OF_LONG, len(clips))
             if count:
                 # The first of the clips: they cover as large a part of the video as they are of the clips.
-                coordinates[plan.view] = clips[np.argsort(clips[:, Coordinate.START], kind="stable")[:count]]
+                chosen_clips = np.argsort(clips[:, Coordinate.START], kind="stable")[:count]
+                coordinates[plan.view] = clips[chosen_clips]
+                if plan.augmentation is not None:
+                    augmentations[plan.view] = plan.augmentation[row, plan.valid[row]][chosen_clips]
                 share = max(share, count / len(clips))
         num_pixels = share * probe.num_frames * probe.height * probe.width
-        samples.append(SampledVideo(paths[row], probe.duration_seconds, coordinates, num_pixels))
+        samples.append(SampledVideo(paths[row], probe.duration_seconds, coordinates, num_pixels, augmentations))
     return samples

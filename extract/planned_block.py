@@ -3,10 +3,11 @@
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from scale_video.store.read import FeatureStore
-from scale_video.store.schema import VIDEOS, plan_chunk_rows
+from scale_video.store.schema import AUGMENTATION_ARRAY, VIDEOS, plan_chunk_rows
 
 _COLUMNS = ("path", "duration_seconds", "probe_status", "probe_error")
 
@@ -40,6 +41,10 @@ class PlannedBlock:
         """An array of a view's plan: ``coordinates`` or ``valid``."""
         return self._run[view, name][self._rows]
 
+    def augmentation(self, view: str) -> NDArray[np.float32] | None:
+        """How a view changes the pixels of its clips; None where it does not."""
+        return self.plan(view, AUGMENTATION_ARRAY) if (view, AUGMENTATION_ARRAY) in self._run else None
+
 
 @lru_cache(maxsize=4)
 def _read_run(
@@ -53,7 +58,8 @@ def _read_run(
     run = {(VIDEOS, name): store.column(name, rows) for name in _COLUMNS}
     for view in views:
         plan = store.plan_arrays(view)
-        run |= {(view, name): plan[name][rows] for name in ("coordinates", "valid")}
+        wanted = ("coordinates", "valid", AUGMENTATION_ARRAY)
+        run |= {(view, name): plan[name][rows] for name in wanted if name in plan}
     for array in run.values():
         array.setflags(write=False)
     return run

@@ -5,8 +5,10 @@ Source: SCALE (ICCV 2023) and its published code; the defaults are the paper's.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Final
+
+from scale_video.extract.augmentation import AugmentationRanges
 
 PAPER_SPAN_SECONDS: Final = 64 / 30
 """16 frames at a stride of 4, at 30 frames a second."""
@@ -67,7 +69,7 @@ class RandomView:
 
     kind: ClassVar[str] = "random"
     num_clips: int = 16
-    """Clips a video, K."""
+    """Clips a video, K; the most, where they follow the duration."""
     span_seconds: float = PAPER_SPAN_SECONDS
     """From a clip's first sample time to one frame after its last."""
     nominal_size: int = 224
@@ -75,6 +77,8 @@ class RandomView:
     flip_probability: float = 0.5
     crop: Crop = ShortSideCrop()
     seed: int = 0
+    clips_per_minute: float = 0.0
+    """Clips by the duration of a video, at least one; 0: ``num_clips`` of every video."""
 
     def __post_init__(self) -> None:
         """Check the limits.
@@ -84,8 +88,18 @@ class RandomView:
         """
         _check_counts(self, "num_clips", "nominal_size")
         _check_span(self.span_seconds)
+        _check_rate(self.clips_per_minute)
         if not 0 <= self.flip_probability <= 1:
             raise ValueError(f"flip_probability must be in [0, 1], got {self.flip_probability}")
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedView(RandomView):
+    """Random clips whose colours and sharpness are changed as well: for pre-training."""
+
+    kind: ClassVar[str] = "augmented"
+    crop: Crop = AreaCrop(min_area=0.2, max_area=0.766)
+    augmentation: AugmentationRanges = field(default_factory=AugmentationRanges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +108,15 @@ class GridView:
 
     kind: ClassVar[str] = "grid"
     num_times: int = 5
+    """The most, where they follow the duration."""
     num_places: int = 3
     """Along the longer side: left, centre, right, or top, middle, bottom of a portrait frame."""
     span_seconds: float = PAPER_SPAN_SECONDS
     short_side: int = 256
     """Pixels to which the short side of the frame is scaled, before a square of ``nominal_size`` is cut out."""
     nominal_size: int = 256
+    clips_per_minute: float = 0.0
+    """Clips by the duration of a video, in whole times, at least one; 0: ``num_times`` of every video."""
 
     def __post_init__(self) -> None:
         """Check the limits.
@@ -109,6 +126,7 @@ class GridView:
         """
         _check_counts(self, "num_times", "num_places", "nominal_size")
         _check_span(self.span_seconds)
+        _check_rate(self.clips_per_minute)
         if self.nominal_size > self.short_side:
             raise ValueError(
                 f"nominal_size ({self.nominal_size}) does not fit into a short side of {self.short_side} pixels; "
@@ -117,16 +135,22 @@ class GridView:
 
     @property
     def num_clips(self) -> int:
-        """Clips a video, K."""
+        """Clips a video, K; the most, where they follow the duration."""
         return self.num_times * self.num_places
 
 
 View = RandomView | GridView
+"""An ``AugmentedView`` is a ``RandomView``."""
+_LATER: Final = {"clips_per_minute": 0.0}
+"""Parameters that came later, with the values under which they are left out: plans without them stay what they were."""
 
 
 def view_parameters(view: View) -> dict[str, Any]:
     """The view as JSON values, for the attributes of its group in the store."""
     parameters = {"kind": view.kind, **asdict(view)}
+    for name, default in _LATER.items():
+        if parameters[name] == default:
+            del parameters[name]
     if isinstance(view, RandomView):
         parameters["crop"] = {"kind": view.crop.kind, **asdict(view.crop)}
     return parameters
@@ -138,7 +162,7 @@ def view_from_parameters(parameters: Mapping[str, Any]) -> View:
     Raises:
         ValueError: an unknown kind, a parameter too many or too few, of the wrong type, or out of its range.
     """
-    view: View = _from_parameters(parameters, kinds=(RandomView, GridView), what="view")
+    view: View = _from_parameters(parameters, kinds=(RandomView, AugmentedView, GridView), what="view")
     return view
 
 
@@ -149,17 +173,27 @@ def _from_parameters(parameters: Mapping[str, Any], *, kinds: tuple[type[View | 
     if cls is None:
         known = ", ".join(cls.kind for cls in kinds)
         raise ValueError(f"unknown kind of {what} {kind!r}; this release knows: {known}")
-    expected = {field.name for field in fields(cls)}
+    expected = {known.name for known in fields(cls)}
+    values = {name: default for name, default in _LATER.items() if name in expected} | values
     if values.keys() != expected:
         odd = ", ".join(sorted(values.keys() ^ expected))
         raise ValueError(f"the parameters of a {kind!r} {what} must be {', '.join(sorted(expected))}; differing: {odd}")
-    crop = values.pop("crop", None)
+    crop, augmentation = values.pop("crop", None), values.pop("augmentation", None)
     values = {name: _checked(value, name=name, default=getattr(cls(), name)) for name, value in values.items()}
     if "crop" in expected:
         if not isinstance(crop, Mapping):
             raise ValueError(f"crop must be a table, got {crop!r}")
         values["crop"] = _from_parameters(crop, kinds=(ShortSideCrop, AreaCrop), what="crop")
+    if "augmentation" in expected:
+        values["augmentation"] = _augmentation(augmentation)
     return cls(**values)
+
+
+def _augmentation(given: Any) -> AugmentationRanges:
+    known = AugmentationRanges()
+    if not isinstance(given, Mapping) or given.keys() != asdict(known).keys():
+        raise ValueError(f"augmentation must be a table of {', '.join(asdict(known))}, got {given!r}")
+    return AugmentationRanges(**{n: _checked(v, name=n, default=getattr(known, n)) for n, v in given.items()})
 
 
 def _checked(value: Any, *, name: str, default: Any) -> Any:
@@ -181,6 +215,11 @@ def _check_counts(view: View, *names: str) -> None:
 def _check_span(span_seconds: float) -> None:
     if not 0 < span_seconds < math.inf:
         raise ValueError(f"span_seconds must be above 0 and finite, got {span_seconds}")
+
+
+def _check_rate(clips_per_minute: float) -> None:
+    if not 0 <= clips_per_minute < math.inf:
+        raise ValueError(f"clips_per_minute must be 0 (off) or above, and finite, got {clips_per_minute}")
 
 
 SSV2_RANDOM: Final = RandomView(span_seconds=32 / 30, flip_probability=0.0)

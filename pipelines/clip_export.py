@@ -4,6 +4,7 @@ The pixels come from the decoder of the job itself, with the frames and the size
 sees is what the network saw.
 """
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,9 +20,12 @@ from scale_video.extract.worker_paths import video_path
 from scale_video.pipelines.clip_files import FORMATS, write_clip
 from scale_video.pipelines.find_video import close_matches, find_in_stores, resolve_data_root
 from scale_video.pipelines.paths import choose_backbone
+from scale_video.store.augmentation import AUGMENTATION_NAMES
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.errors import MissingArrayError
 from scale_video.store.read import FeatureStore
+from scale_video.store.schema import AUGMENTATION_ARRAY
+from scale_video.store.stored_array import StoredArray
 from scale_video.store.union import store_urls
 from scale_video.store.video_probe import VideoStatus
 
@@ -68,6 +72,8 @@ class ShownClip:
     """Whether the clip is mirrored left-right."""
     box: tuple[float, float, float, float]
     """Top, left, bottom, right, as fractions of the upright frame."""
+    augmentation: Mapping[str, float] | None
+    """Changes of colour and sharpness, by name; None in a view that has none."""
     start_seconds: float
     end_seconds: float
     """Of the last sample, which is included."""
@@ -122,7 +128,8 @@ def export_clip(query: ClipQuery) -> ShownClip:
     num_frames, frame_size, whose = _frames(store, query, backbone)
     status, valid, error = _outcome(store, query.view, backbone, row, query.clip)
     times = sample_times(coordinates, num_frames=num_frames)[0]
-    request = ClipRequest(coordinates, np.ones(1, np.bool_), num_frames, frame_size)
+    augmentation = _augmentation(plan, row, query.clip)
+    request = ClipRequest(coordinates, np.ones(1, np.bool_), num_frames, frame_size, augmentation=augmentation)
     output = query.output or Path(f"{PurePosixPath(video_id).stem}-{query.view}-{query.clip}.png")
     write_clip(output.expanduser(), _decode(store, query, row, request), seconds=times.tolist())
     box = coordinates[0, [Coordinate.TOP, Coordinate.LEFT, Coordinate.BOTTOM, Coordinate.RIGHT]].tolist()
@@ -136,6 +143,9 @@ def export_clip(query: ClipQuery) -> ShownClip:
         num_clips=num_planned,
         flip=bool(coordinates[0, Coordinate.FLIP]),
         box=(box[0], box[1], box[2], box[3]),
+        augmentation=None
+        if augmentation is None
+        else dict(zip(AUGMENTATION_NAMES, augmentation[0].tolist(), strict=True)),
         start_seconds=float(coordinates[0, Coordinate.START]),
         end_seconds=float(coordinates[0, Coordinate.END]),
         frame_seconds=tuple(times.tolist()),
@@ -160,6 +170,11 @@ def _find(query: ClipQuery) -> tuple[FeatureStore, int]:
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
     rows = f"rows are 0 to {sum(store.num_videos for store in stores) - 1}"
     raise ValueError(f"no video {query.video!r} in store {query.store!r} ({rows}){hint}")
+
+
+def _augmentation(plan: Mapping[str, StoredArray], row: int, clip: int) -> NDArray[np.float32] | None:
+    """How a clip's pixels are changed, shape (1, A); None where they are not."""
+    return np.asarray(plan[AUGMENTATION_ARRAY][row])[clip : clip + 1] if AUGMENTATION_ARRAY in plan else None
 
 
 def _why_none(store: FeatureStore, row: int) -> str:

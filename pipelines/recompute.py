@@ -30,6 +30,7 @@ from scale_video.pipelines.drift import ClipDrift, DriftReport, TargetDrift
 from scale_video.pipelines.find_video import resolve_data_root
 from scale_video.store.errors import PlanMismatchError
 from scale_video.store.read import FeatureStore
+from scale_video.store.schema import AUGMENTATION_ARRAY
 from scale_video.store.union import store_urls
 from scale_video.store.video_probe import VideoStatus
 
@@ -121,6 +122,7 @@ class _Target:
         self._root = root
         self._frames = int(self.attributes["num_frames"]), int(self.attributes["frame_size"])
         self._coordinates = store.plan_arrays(view)["coordinates"]
+        self._augmentation = store.plan_arrays(view).get(AUGMENTATION_ARRAY)
         self._found: list[ClipDrift] = []
         self._num_missing = self._num_undecodable = 0
         self._first_error = ""
@@ -149,7 +151,10 @@ class _Target:
         name, probe = str(self.store.column("path", rows)[0]), self.store.probes(rows)[0]
         path = video_path(str(self._root), name)
         coordinates = np.asarray(self._coordinates[sample.row])[sample.clips]
-        request = ClipRequest(coordinates, np.ones(len(sample.clips), np.bool_), *self._frames)
+        augmentation = None if self._augmentation is None else np.asarray(self._augmentation[sample.row])[sample.clips]
+        request = ClipRequest(
+            coordinates, np.ones(len(sample.clips), np.bool_), *self._frames, augmentation=augmentation
+        )
         decoded = next(decoders.decode([VideoOrder(path, probe.duration_seconds, (request,))])).clips[0]
         if decoded.status == VideoStatus.MISSING:
             self._num_missing += len(sample.clips)

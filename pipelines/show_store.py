@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
@@ -179,6 +179,7 @@ def shown_clip(clip: "ShownClip") -> None:
         ("view", clip.view),
         ("box: top, left, bottom, right", ", ".join(f"{edge:.4f}" for edge in clip.box)),
         ("mirrored", "yes" if clip.flip else "no"),
+        *(() if clip.augmentation is None else (("augmented", _augmentation(clip.augmentation)),)),
         ("seconds", f"{clip.start_seconds:.4f} – {clip.end_seconds:.4f}"),
         ("frames at seconds", ", ".join(f"{seconds:.4f}" for seconds in clip.frame_seconds)),
         ("frames", f"{len(clip.frame_seconds)} of {clip.frame_size} × {clip.frame_size} pixels, {clip.frames_of}"),
@@ -187,3 +188,19 @@ def shown_clip(clip: "ShownClip") -> None:
         rows.append((f"feature of {clip.backbone}", clip.feature))
     print_table(clip.store, ("", ""), rows)
     click.echo(f"{clip.output}: {clip.output_format}")
+
+
+def _augmentation(parameters: Mapping[str, float]) -> str:
+    """What is done to the pixels, in order: ``hue +0.10, brightness × 0.80, grey, blur 0.5 % of the side``."""
+    jitter = [
+        (
+            parameters[f"{name}_step"],
+            f"hue {parameters[name]:+.2f}" if name == "hue" else f"{name} × {parameters[name]:.2f}",
+        )
+        for name in ("brightness", "contrast", "saturation", "hue")
+        if parameters[name] != (0 if name == "hue" else 1)
+    ]
+    changes = [text for _, text in sorted(jitter)]
+    changes += ["grey"] if parameters["grey"] else []
+    changes += [f"blur {100 * parameters['blur']:.2g} % of the side"] if parameters["blur"] else []
+    return ", ".join(changes) or "no"

@@ -253,7 +253,7 @@ def test_a_readable_video_needs_positive_values():
         (lambda: RandomView(flip_probability=1.5), r"flip_probability must be in \[0, 1\], got 1.5"),
         (lambda: GridView(num_places=0), "num_places must be at least 1, got 0"),
         (lambda: GridView(nominal_size=300), r"nominal_size \(300\) does not fit into a short side of 256 pixels"),
-        (lambda: view_from_parameters({"kind": "spiral"}), "unknown kind of view 'spiral'; .* knows: random, grid"),
+        (lambda: view_from_parameters({"kind": "spiral"}), "unknown kind of view 'spiral'; .* knows: random, augmented, grid"),
         (lambda: view_from_parameters({}), "unknown kind of view None"),
         (lambda: view_from_parameters({"kind": "grid", "num_times": 5}), "a 'grid' view must be .* differing: nominal"),
         (
