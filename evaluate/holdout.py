@@ -1,7 +1,8 @@
 """A part of the training videos on which hyper-parameters are chosen, so that the test videos have no say in them.
 
 Whole groups are held out: clips of one film or recording look alike, and a probe that has seen one of them would be
-judged on its memory. (SCALE's published code chooses the best epoch and the best pooling on the test videos.)
+judged on its memory. (SCALE's published code chooses the best epoch and the best pooling on the test videos.) Where a
+split has a validation part of its own, that is used instead.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ class HoldOut:
     """Rows to fit on, ascending; every class occurs among them."""
     held: NDArray[np.int64]
     """Rows to choose on, ascending; none when no hold-out is possible."""
+    refit: NDArray[np.int64]
+    """Rows to fit on once everything is chosen, ascending: all of a hold-out, those to fit on of a validation part."""
     note: str = ""
     """Why ``held`` is empty, in one line; empty otherwise."""
 
@@ -47,7 +50,9 @@ def hold_out_groups(labels: NDArray[np.integer[Any]], groups: NDArray[Any], *, s
     every_row = np.arange(len(labels))
     none = every_row[:0]
     if len(group_sizes) < ONE_GROUP_IN:
-        return HoldOut(every_row, none, f"no hold-out: {len(group_sizes)} training groups, fewer than {ONE_GROUP_IN}")
+        return HoldOut(
+            every_row, none, every_row, f"no hold-out: {len(group_sizes)} training groups, fewer than {ONE_GROUP_IN}"
+        )
 
     rows_of_group = np.split(np.argsort(group_of_row, kind="stable"), np.cumsum(group_sizes)[:-1])
     left = np.bincount(class_of_row)  # rows still there to fit on, per class
@@ -60,9 +65,18 @@ def hold_out_groups(labels: NDArray[np.integer[Any]], groups: NDArray[Any], *, s
         if len(held) == len(group_sizes) // ONE_GROUP_IN:
             break
     if not held:
-        return HoldOut(every_row, none, "no hold-out: every training group is the only one of some class")
+        return HoldOut(every_row, none, every_row, "no hold-out: every training group is the only one of some class")
     held_rows = np.sort(np.concatenate(held))
-    return HoldOut(np.setdiff1d(every_row, held_rows), held_rows)
+    return HoldOut(np.setdiff1d(every_row, held_rows), held_rows, every_row)
+
+
+def validation_part(num_train: int, num_validation: int) -> HoldOut:
+    """The division where a split has a validation part, whose rows follow those of the training part.
+
+    Its videos are never fitted on, as benchmarks that have one prescribe.
+    """
+    train = np.arange(num_train)
+    return HoldOut(train, num_train + np.arange(num_validation), train)
 
 
 def _stratified_order(

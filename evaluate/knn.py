@@ -6,15 +6,17 @@ depart: both sides are centred by the mean of the *training* videos (published: 
 test videos influence each other).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from scale_video.evaluate.neighbours import directions, nearest_rows, training_mean
 from scale_video.evaluate.options import DEFAULT_K, DEFAULT_TEMPERATURE
-from scale_video.evaluate.prediction import Prediction, rank_classes
+from scale_video.evaluate.prediction import Outputs, Prediction, rank_classes
 
 _CHUNK_QUERIES = 8192  # test videos on the device at a time
 
@@ -38,8 +40,45 @@ def knn_predict(
     used_k = min(k, len(train))
     ranked = rank_classes(scores)
     ranked[np.take_along_axis(scores, ranked, axis=1) == 0] = -1  # nobody voted for it
-    note = "" if used_k == k else f"k lowered from {k} to {used_k}, the number of training videos"
-    return Prediction(ranked, {"k": used_k, "temperature": temperature}, note)
+    return Prediction(ranked, {"k": used_k, "temperature": temperature}, _lowered_note(k, used_k))
+
+
+def knn_mean(
+    train: NDArray[np.float32],
+    train_targets: NDArray[Any],
+    test: NDArray[np.float32],
+    *,
+    k: int = DEFAULT_K,
+    temperature: float = DEFAULT_TEMPERATURE,
+    device: str = "cpu",
+) -> Outputs:
+    """Average the targets of the neighbours by the same weights: k-NN regression, and votes for sets of classes.
+
+    Args:
+        train: Vectors of N training videos, shape (N, D), finite, N >= 1.
+        train_targets: Numbers, shape (N, T).
+        test: Vectors of the test videos, shape (N_test, D), finite.
+        k: As in ``knn_scores``.
+        temperature: As in ``knn_scores``.
+        device: Torch device that computes.
+
+    Returns:
+        Means of shape (N_test, T).
+    """
+    used_k = min(k, len(train))
+    targets = torch.from_numpy(train_targets.astype(np.float64)).to(device)
+    means = []
+    for votes, neighbours in _votes(train, test, k=used_k, temperature=temperature, device=device):
+        mean = torch.zeros(len(votes), targets.shape[1], dtype=torch.float64, device=device)
+        for column in range(used_k):
+            mean += votes[:, column, None] * targets[neighbours[:, column]]
+        means.append(mean.cpu().numpy())
+    hyperparameters = {"k": used_k, "temperature": temperature}
+    return Outputs(np.concatenate(means), hyperparameters, _lowered_note(k, used_k))
+
+
+def _lowered_note(k: int, used_k: int) -> str:
+    return "" if used_k == k else f"k lowered from {k} to {used_k}, the number of training videos"
 
 
 def knn_scores(
@@ -76,16 +115,23 @@ def knn_scores(
     if k < 1 or temperature <= 0:
         raise ValueError(f"k must be at least 1 and temperature positive, got k={k} and temperature={temperature}")
     k = min(k, len(train))
-    mean = training_mean(train)
-    train_directions = directions(train, mean, device=device)  # (N, D)
     labels = torch.from_numpy(train_labels.astype(np.int64)).to(device)
-    scores = np.empty((len(test), num_classes))
-    for first in range(0, len(test), _CHUNK_QUERIES):
-        queries = slice(first, first + _CHUNK_QUERIES)
-        similarities, neighbours = nearest_rows(train_directions, directions(test[queries], mean, device=device), k)
-        votes = torch.softmax(similarities.double() / temperature, dim=1)  # (n, k)
+    scores = []
+    for votes, neighbours in _votes(train, test, k=k, temperature=temperature, device=device):
         shares = torch.zeros(len(votes), num_classes, dtype=torch.float64, device=device)
         for column in range(k):  # one neighbour a row at a time, so that the order of summation is fixed on any device
             shares.scatter_add_(1, labels[neighbours[:, column : column + 1]], votes[:, column : column + 1])
-        scores[queries] = shares.cpu().numpy()
-    return scores
+        scores.append(shares.cpu().numpy())
+    return np.concatenate(scores) if scores else np.empty((0, num_classes))
+
+
+def _votes(
+    train: NDArray[np.float32], test: NDArray[np.float32], *, k: int, temperature: float, device: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Shares of the votes of the neighbours of some test videos at a time, and their rows, both of shape (n, k)."""
+    mean = training_mean(train)
+    train_directions = directions(train, mean, device=device)  # (N, D)
+    for first in range(0, len(test), _CHUNK_QUERIES):
+        queries = directions(test[first : first + _CHUNK_QUERIES], mean, device=device)
+        similarities, neighbours = nearest_rows(train_directions, queries, k)
+        yield torch.softmax(similarities.double() / temperature, dim=1), neighbours

@@ -7,8 +7,6 @@ of ``x+cls`` differ in scale and the L2 penalty would otherwise weigh them by it
 scikit-learn fits it, or ``logistic.py`` where the problem is so large that one wants to see how far it is.
 """
 
-import logging
-import time
 import warnings
 from typing import Any
 
@@ -19,11 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scale_video.evaluate.holdout import hold_out_groups
-from scale_video.evaluate.logistic import LogisticModel, Progress, fit_logistic
+from scale_video.evaluate.holdout import HoldOut
+from scale_video.evaluate.logistic import LogisticModel, fit_logistic
+from scale_video.evaluate.news import News
 from scale_video.evaluate.prediction import Prediction, rank_classes
-
-_logger = logging.getLogger(__name__)
 
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 """Candidates for C, scikit-learn's inverse strength of the L2 penalty, strongest penalty first."""
@@ -34,9 +31,6 @@ DEFAULT_INVERSE_PENALTY = 1.0
 LARGE = 2**30
 """Videos x dimensions x classes from which on ``logistic.py`` fits."""
 
-SECONDS_BETWEEN_NEWS = 30
-"""How often a large fit says how far it is."""
-
 MAX_ITERATIONS = 1000
 """Of lbfgs; ten times scikit-learn's default. A fit that needs more is reported in the note."""
 
@@ -44,12 +38,11 @@ MAX_ITERATIONS = 1000
 def linear_probe(
     train: NDArray[np.float32],
     train_labels: NDArray[np.integer[Any]],
-    train_groups: NDArray[Any],
     test: NDArray[np.float32],
     *,
-    seed: int,
+    hold_out: HoldOut,
 ) -> Prediction:
-    """Choose C on a tenth of the training groups, fit on all training videos, and classify the test videos.
+    """Choose C on a hold-out, fit on all training videos, and classify the test videos. Nothing is random.
 
     The C with the highest held-out top-1 wins, of equal ones the smallest. Scaling is fitted anew for each fit, on the
     rows it fits.
@@ -57,14 +50,12 @@ def linear_probe(
     Args:
         train: Vectors of N training videos, shape (N, D), finite.
         train_labels: Their classes, at least two different ones, shape (N,).
-        train_groups: Their groups, shape (N,).
         test: Vectors to classify, shape (N_test, D), finite.
-        seed: Seeds the hold-out; nothing else is random.
+        hold_out: Which of the training videos C is chosen on.
 
     Returns:
         Classes; the hyper-parameter ``C``; a note where there was no hold-out or lbfgs did not converge.
     """
-    hold_out = hold_out_groups(train_labels, train_groups, seed=seed)
     notes = [hold_out.note] if hold_out.note else []
     chosen, best = DEFAULT_INVERSE_PENALTY, -1.0
     if hold_out.held.size:
@@ -75,7 +66,7 @@ def linear_probe(
                 chosen, best = candidate, top1
             if not converged:
                 notes.append(f"C={candidate:g} did not converge on the hold-out")
-    model, converged = _fit(train, train_labels, chosen)
+    model, converged = _fit(train[hold_out.refit], train_labels[hold_out.refit], chosen)
     if not converged:
         notes.append(f"C={chosen:g} did not converge in {MAX_ITERATIONS} iterations")
     ranked = model.classes_.astype(np.int64)[rank_classes(_class_scores(model, test))]
@@ -126,24 +117,14 @@ def _fit_large(
     vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]], inverse_penalty: float
 ) -> tuple[_ScaledModel, bool]:
     scaler = StandardScaler()
+    news = News(f"linear probe, C={inverse_penalty:g}")
     model = fit_logistic(
         scaler.fit_transform(vectors),
         labels,
         inverse_penalty=inverse_penalty,
         max_iterations=MAX_ITERATIONS,
-        progress=_news(f"linear probe, C={inverse_penalty:g}"),
+        progress=lambda iteration, objective: news(
+            f"iteration {iteration} of at most {MAX_ITERATIONS}, objective {objective:.5f}"
+        ),
     )
     return _ScaledModel(scaler, model), model.converged
-
-
-def _news(title: str) -> Progress:
-    """Log an iteration every now and then."""
-    last = time.monotonic()
-
-    def tell(iteration: int, objective: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_NEWS:
-            last = time.monotonic()
-            _logger.info("%s: iteration %d of at most %d, objective %.5f", title, iteration, MAX_ITERATIONS, objective)
-
-    return tell

@@ -3,7 +3,7 @@
 Source: SCALE (ICCV 2023), published evaluation code: D -> 2048 -> 2048 -> 512 with ReLU between, then a linear layer on
 [x, its output]; AdamW at 3e-4. (Its evaluation declares a weight decay of 0 and then builds the optimiser from the
 arguments of the pre-training, 1e-4; at this length of training the two are the same.) Where we depart: it works on one
-vector per video, of any representation (published: on each raw clip feature, logits averaged over clips); the number of
+vector per video, of any representation (published: on each raw clip feature, see ``per_clip.py``); the number of
 epochs, and learning rate and weight decay where several are given, are chosen on held-out training groups (published:
 the best of 60 epochs on test); features are standardised by the training statistics; the learning rate is constant, so
 that each epoch is a place to stop.
@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from scale_video.evaluate.holdout import hold_out_groups
-from scale_video.evaluate.prediction import NUM_RANKED, Prediction
+from scale_video.evaluate.holdout import HoldOut
+from scale_video.evaluate.prediction import Outputs
+from scale_video.evaluate.targets import Task
 
 _PREDICTION_BATCH = 4096  # rows; bounds the hidden activations to 32 MiB a layer
 
@@ -68,7 +68,7 @@ DEFAULT_NONLINEAR = NonlinearConfig()
 class Perceptron(nn.Module):
     """Three layers beside the identity, and a linear classifier on both."""
 
-    def __init__(self, input_dim: int, num_classes: int, *, hidden_dim: int, output_dim: int) -> None:
+    def __init__(self, input_dim: int, num_outputs: int, *, hidden_dim: int, output_dim: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(
             nn.Linear(input_dim, hidden_dim),
@@ -77,104 +77,104 @@ class Perceptron(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden_dim, output_dim),
         )
-        self.classifier = nn.Linear(input_dim + output_dim, num_classes)
+        self.classifier = nn.Linear(input_dim + output_dim, num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map vectors (N, D) to logits (N, num_classes)."""
-        logits: Tensor = self.classifier(torch.cat([x, self.mlp(x)], dim=1))
-        return logits
+        """Map vectors (…, D) to outputs (…, O)."""
+        outputs: Tensor = self.classifier(torch.cat([x, self.mlp(x)], dim=-1))
+        return outputs
 
 
-Classifier = Callable[[NDArray[np.float32]], NDArray[np.int64]]
-"""Vectors (n, D) to classes, best first (n, R)."""
+Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Vectors (n, D) to predictions (n, O)."""
 
 
 def nonlinear_probe(
     train: NDArray[np.float32],
-    train_labels: NDArray[np.integer[Any]],
-    train_groups: NDArray[Any],
+    train_targets: NDArray[Any],
     test: NDArray[np.float32],
     *,
-    num_classes: int,
+    task: Task,
+    hold_out: HoldOut,
     seed: int,
     config: NonlinearConfig = DEFAULT_NONLINEAR,
     device: str = "cpu",
-) -> Prediction:
-    """Choose on a tenth of the training groups, train anew on all training videos, and classify the test videos.
+) -> Outputs:
+    """Choose on a hold-out, train anew on all training videos, and predict the test videos.
 
-    The candidate and epoch with the highest held-out top-1 win, of equal ones the first candidate, then the fewest
+    The candidate and epoch with the highest held-out score win, of equal ones the first candidate, then the fewest
     epochs.
 
     Args:
         train: Vectors of N training videos, shape (N, D), finite.
-        train_labels: Their classes in [0, num_classes), shape (N,).
-        train_groups: Their groups, shape (N,).
-        test: Vectors to classify, shape (N_test, D), finite.
-        num_classes: Outputs of the classifier.
-        seed: Seeds hold-out, initial weights and the order of the videos; the global generators stay as they are.
+        train_targets: Their targets, N of them, none absent.
+        test: Vectors of the test videos, shape (N_test, D), finite.
+        task: What is predicted.
+        hold_out: Which of the training videos is chosen on.
+        seed: Seeds initial weights and the order of the videos; the global generators stay as they are.
         config: Sizes and candidates.
         device: Torch device that trains.
 
     Returns:
-        Classes; the hyper-parameters ``learning_rate``, ``weight_decay`` and ``epochs``; a note where there was no
+        Predictions; the hyper-parameters ``learning_rate``, ``weight_decay`` and ``epochs``; a note where there was no
         hold-out.
     """
-    hold_out = hold_out_groups(train_labels, train_groups, seed=seed)
-    training = partial(_training, num_classes=num_classes, seed=seed, config=config, device=device)
+    training = partial(_training, task=task, seed=seed, config=config, device=device)
     rate, decay, epochs = config.learning_rates[0], config.weight_decays[0], config.max_epochs
-    best = -1.0
+    best = -np.inf
     if hold_out.held.size:
         for candidate_rate, candidate_decay in product(config.learning_rates, config.weight_decays):
             run = training(
                 train[hold_out.fit],
-                train_labels[hold_out.fit],
+                train_targets[hold_out.fit],
                 learning_rate=candidate_rate,
                 weight_decay=candidate_decay,
             )
-            for epoch, classify in enumerate(islice(run, config.max_epochs), start=1):
-                top1 = float((classify(train[hold_out.held])[:, 0] == train_labels[hold_out.held]).mean())
-                if top1 > best:
-                    rate, decay, epochs, best = candidate_rate, candidate_decay, epoch, top1
-    run = training(train, train_labels, learning_rate=rate, weight_decay=decay)
-    classify = next(islice(run, epochs - 1, None))  # the state after the last of the chosen number of epochs
+            for epoch, predict in enumerate(islice(run, config.max_epochs), start=1):
+                score = task.score(predict(train[hold_out.held]), train_targets[hold_out.held])
+                if score > best:
+                    rate, decay, epochs, best = candidate_rate, candidate_decay, epoch, score
+    run = training(train[hold_out.refit], train_targets[hold_out.refit], learning_rate=rate, weight_decay=decay)
+    predict = next(islice(run, epochs - 1, None))  # the state after the last of the chosen number of epochs
     hyperparameters = {"learning_rate": rate, "weight_decay": decay, "epochs": epochs}
-    return Prediction(classify(test), hyperparameters, hold_out.note)
+    return Outputs(predict(test), hyperparameters, hold_out.note)
 
 
 def _training(
     vectors: NDArray[np.float32],
-    labels: NDArray[np.integer[Any]],
+    targets: NDArray[Any],
     *,
-    num_classes: int,
+    task: Task,
     learning_rate: float,
     weight_decay: float,
     seed: int,
     config: NonlinearConfig,
     device: str,
-) -> Iterator[Classifier]:
-    """Train without end; after each epoch yield the classifier as it then is (it changes as training goes on)."""
+) -> Iterator[Predictor]:
+    """Train without end; after each epoch yield the predictor as it then is (it changes as training goes on)."""
     scaler = StandardScaler().fit(vectors)
     inputs = torch.from_numpy(scaler.transform(vectors)).to(device)
-    targets = torch.from_numpy(labels.astype(np.int64)).to(device)
+    wanted = torch.from_numpy(targets).to(device)
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn on the CPU, whatever the device
         torch.default_generator.manual_seed(seed)
         model = Perceptron(
-            vectors.shape[1], num_classes, hidden_dim=config.hidden_dim, output_dim=config.output_dim
+            vectors.shape[1], task.num_outputs, hidden_dim=config.hidden_dim, output_dim=config.output_dim
         ).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     order = torch.Generator().manual_seed(seed)
     batch_size = min(config.max_batch_size, max(4, len(vectors) // 8))
 
     @torch.inference_mode()
-    def classify(rows: NDArray[np.float32]) -> NDArray[np.int64]:
+    def predict(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         batches = torch.split(torch.from_numpy(scaler.transform(rows)).to(device), _PREDICTION_BATCH)
-        ranked = [model(batch).argsort(dim=1, descending=True, stable=True)[:, :NUM_RANKED] for batch in batches]
-        return torch.cat(ranked).cpu().numpy()
+        outputs = torch.cat([model(batch) for batch in batches])
+        whole = torch.ones(len(outputs), 1, dtype=torch.bool, device=outputs.device)  # a video is one clip of its own
+        return task.pool(outputs[:, None], whole, task.poolings[0]).cpu().numpy()
 
     while True:
         for batch in torch.split(torch.randperm(len(inputs), generator=order).to(device), batch_size):
-            loss = F.cross_entropy(model(inputs[batch]), targets[batch])
+            loss = task.loss(model(inputs[batch]), wanted[batch])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        yield classify
+        yield predict

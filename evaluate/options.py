@@ -1,9 +1,18 @@
 """What a user may set about a probe, and which of it tells two rows of results apart."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+CLIP_PROTOCOLS = ("linear-per-clip", "nonlinear-per-clip", "fine-tuning")
+"""Protocols that train on single clips; the others see one vector per video."""
 
 DEFAULT_K = 20
 DEFAULT_TEMPERATURE = 0.07
+CLIP_EPOCHS = 60
+"""Epochs that probes on clips train at most."""
+DEFAULT_SCHEDULE_EPOCHS = 200
+
+Selection = Literal["holdout", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +27,10 @@ class ProbeOptions:
     """Share of the training labels that the probe sees, in (0, 1]: low-shot where it is below 1."""
     share_seed: int = 0
     """Which labels these are."""
+    selection: Selection = "holdout"
+    """What the probes on single clips choose epochs and averaging on; ``test`` as published."""
+    schedule_epochs: int = DEFAULT_SCHEDULE_EPOCHS
+    """Epochs over which their learning rate rises and falls, see ``clip_training.py``."""
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -34,6 +47,13 @@ class ProbeOptions:
                 f"the share of training labels must be in (0, 1] and its seed not negative, got {self.train_share} "
                 f"and {self.share_seed}"
             )
+        if self.selection not in get_args(Selection):
+            raise ValueError(f"selection must be 'holdout' or 'test', got {self.selection!r}")
+        if self.schedule_epochs < CLIP_EPOCHS:
+            raise ValueError(
+                f"schedule_epochs must be at least {CLIP_EPOCHS}, the epochs that probes on clips "
+                f"train, got {self.schedule_epochs}"
+            )
 
     def departures(self, protocol: str) -> dict[str, float]:
         """Those options that a protocol heeds and that are not the defaults: what the key of a record carries.
@@ -46,6 +66,11 @@ class ProbeOptions:
                 named["k"] = self.k
             if self.temperature != DEFAULT_TEMPERATURE:
                 named["temperature"] = self.temperature
+        if protocol in CLIP_PROTOCOLS:
+            if self.selection == "test":
+                named["selection_on_test"] = 1
+            if self.schedule_epochs != DEFAULT_SCHEDULE_EPOCHS:
+                named["schedule_epochs"] = self.schedule_epochs
         if self.train_share < 1:
             named |= {"train_share": self.train_share, "share_seed": self.share_seed}
         return named

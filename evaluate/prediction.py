@@ -12,8 +12,25 @@ NUM_RANKED = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a probe that knows several kinds of targets gives for the test videos, and how it came by it."""
+
+    values: NDArray[np.floating[Any]]
+    """One score per class, shape (N_test, C), higher for what is likelier; of a number the number itself, (N_test,
+    1)."""
+    hyperparameters: Mapping[str, float]
+    """What the probe ran with, chosen or given."""
+    note: str = ""
+    """As in ``Prediction``."""
+
+    def ranked(self) -> "Prediction":
+        """The classes with the highest scores, best first."""
+        return Prediction(rank_classes(self.values), self.hyperparameters, self.note)
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
-    """A probe's classes for the test videos, and how it came by them."""
+    """A probe's classes for the test videos, one of which each video has, and how it came by them."""
 
     ranked: NDArray[np.int64]
     """Classes of each test row, best first, shape (N_test, R), 1 <= R <= ``NUM_RANKED``; -1 where the probe has no

@@ -1,4 +1,4 @@
-"""The one entry to the protocols: labelled vectors in, scores with their intervals out."""
+"""The one entry to the protocols: labelled videos in, scores with their intervals out."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.evaluate.bootstrap import Estimate, estimate
-from scale_video.evaluate.knn import knn_predict
-from scale_video.evaluate.linear import linear_probe
+from scale_video.evaluate.bootstrap import Estimate
+from scale_video.evaluate.clip_training import DEFAULT_CLIP_TRAINING, ClipTrainingConfig
+from scale_video.evaluate.clip_videos import ClipEncoder, ClipVideos, concatenate_videos
+from scale_video.evaluate.holdout import HoldOut, hold_out_groups, validation_part
 from scale_video.evaluate.low_shot import draw_share
-from scale_video.evaluate.nonlinear import DEFAULT_NONLINEAR, NonlinearConfig, nonlinear_probe
-from scale_video.evaluate.options import DEFAULT_OPTIONS, ProbeOptions
-from scale_video.evaluate.prediction import NUM_RANKED, Prediction
+from scale_video.evaluate.nonlinear import DEFAULT_NONLINEAR, NonlinearConfig
+from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, ProbeOptions
+from scale_video.evaluate.prediction import Outputs, Prediction
+from scale_video.evaluate.probe_checks import (
+    check_labelled,
+    check_side,
+    mean_note,
+    share_note,
+    unlabelled_note,
+    unseen_class_note,
+)
+from scale_video.evaluate.protocols import SPOKEN, Inputs, Settings, predict
 from scale_video.evaluate.result import PROTOCOLS
-from scale_video.evaluate.retrieval import RECALL_DEPTHS, recalled, retrieve
-
-_SPOKEN = {
-    "knn": "k-NN",
-    "linear": "the linear probe",
-    "nonlinear": "the nonlinear probe",
-    "retrieval": "retrieval",
-}
+from scale_video.evaluate.retrieval import RECALL_DEPTHS, retrieve
+from scale_video.evaluate.scoring import Scores, score_classes, score_numbers, score_ranking, score_sets
+from scale_video.evaluate.targets import TargetKind, is_labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +36,19 @@ class ProbeOutcome:
     """What a probe found out about one representation."""
 
     estimates: Mapping[str, Estimate]
-    """Metric to its value, with the interval over test groups: ``top1`` and, where there are more than five classes,
-    ``top5``; for retrieval ``r@1`` … ``r@50`` and ``map``."""
+    """Metric to its value, with the interval over test groups. Of one class each: ``top1`` and, where there are more
+    than five classes, ``top5``; for retrieval ``r@1`` … ``r@50`` and ``map``. Of sets of classes ``map`` and ``lrap``.
+    Of numbers ``mse``."""
     scores: Mapping[str, NDArray[np.float64]]
-    """The same by labelled test video, shape (num_test,): the estimates are their means."""
+    """By labelled test video, shape (num_test,): the estimates are their means. ``map`` over sets of classes has none,
+    since it is no mean over videos."""
     num_train: int
-    """Labelled training videos, those of the hold-out included."""
+    """Labelled training videos, those of the hold-out included; those of a validation part are not."""
     num_test: int
     """Labelled test videos."""
-    predictions: NDArray[np.int64]
-    """Predicted class of each test row as given, also of those without a label, shape (N_test,); for retrieval the
-    class of the nearest training video."""
+    predictions: NDArray[Any]
+    """Of each test row as given, also of those without a label: the predicted class or number, shape (N_test,), for
+    retrieval the class of the nearest training video; of sets of classes one score each, (N_test, C)."""
     hyperparameters: Mapping[str, float]
     """What the probe ran with, chosen or given."""
     note: str
@@ -51,36 +58,46 @@ class ProbeOutcome:
 
 
 def evaluate_representation(
-    train: NDArray[np.floating[Any]],
-    train_labels: NDArray[np.integer[Any]],
+    train: NDArray[np.floating[Any]] | ClipVideos,
+    train_targets: NDArray[Any],
     train_groups: Sequence[str] | NDArray[Any],
-    test: NDArray[np.floating[Any]],
-    test_labels: NDArray[np.integer[Any]],
+    test: NDArray[np.floating[Any]] | ClipVideos,
+    test_targets: NDArray[Any],
     test_groups: Sequence[str] | NDArray[Any],
     *,
     protocol: str,
     num_classes: int,
     seed: int,
+    kind: TargetKind = "class",
+    validation: tuple[NDArray[np.floating[Any]] | ClipVideos, NDArray[Any]] | None = None,
+    encoder: ClipEncoder | None = None,
     options: ProbeOptions = DEFAULT_OPTIONS,
     nonlinear: NonlinearConfig = DEFAULT_NONLINEAR,
+    clip_training: ClipTrainingConfig = DEFAULT_CLIP_TRAINING,
     device: str = "cpu",
 ) -> ProbeOutcome:
     """Fit a probe on training videos and test it once on test videos.
 
-    Test labels are used for nothing but the score. Videos with label -1 count neither in training nor in the score.
+    Test targets are used for nothing but the score, unless ``options.selection`` says otherwise. Videos without a
+    target count neither in training nor in the score.
 
     Args:
-        train: Vectors of the training videos, shape (N, D).
-        train_labels: Their classes in [0, num_classes), or -1, shape (N,).
+        train: Vectors of the training videos, shape (N, D), or for ``CLIP_PROTOCOLS`` their clips.
+        train_targets: Their targets, as ``TargetKind`` describes them.
         train_groups: Their groups, N of them; a hold-out keeps a group together.
-        test: Vectors of the test videos, shape (N_test, D).
-        test_labels: Their classes, or -1, shape (N_test,).
+        test: Vectors or clips of the test videos.
+        test_targets: Their targets.
         test_groups: Their groups, N_test of them; the bootstrap keeps a group together.
         protocol: One of ``PROTOCOLS``.
-        num_classes: Classes of the data set; a split need not hold all of them.
+        num_classes: Classes of the data set; a split need not hold all of them. Not read where targets are numbers.
         seed: Seeds hold-out and training.
+        kind: Of the targets.
+        validation: Inputs and targets of the split's validation part: hyper-parameters are chosen on it instead of on a
+            hold-out.
+        encoder: For ``CLIP_PROTOCOLS``: what the clips' vectors are made by.
         options: What a user may set about the protocols.
         nonlinear: Sizes and candidates of the nonlinear probe.
+        clip_training: Sizes and lengths of the probes on clips.
         device: Torch device for all protocols but ``linear``.
 
     Returns:
@@ -92,148 +109,145 @@ def evaluate_representation(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
-    _check_side("train", train, train_labels, train_groups, num_classes=num_classes)
-    _check_side("test", test, test_labels, test_groups, num_classes=num_classes)
-    if train.shape[1] != test.shape[1]:
-        raise ValueError(
-            f"training vectors have {train.shape[1]} dimensions, test vectors {test.shape[1]}; use the same "
-            "representation on both sides"
-        )
-    in_test = test_labels >= 0
-    labelled = np.flatnonzero(train_labels >= 0)
-    _check_labels(train_labels[labelled], num_test=int(in_test.sum()), probe=_SPOKEN[protocol])
+    if protocol == "retrieval" and kind != "class":
+        raise ValueError("retrieval searches for videos of one class, and these have another kind of target")
+    check_side("train", train, train_targets, train_groups, kind=kind, num_classes=num_classes)
+    check_side("test", test, test_targets, test_groups, kind=kind, num_classes=num_classes)
+    if validation is not None:
+        check_side("validation", *validation, range(len(validation[1])), kind=kind, num_classes=num_classes)
+    _check_dimensions(train, test)
+    in_test = is_labelled(kind, test_targets)
+    labelled = np.flatnonzero(is_labelled(kind, train_targets))
+    check_labelled(train_targets[labelled], test_targets[in_test], kind=kind, probe=SPOKEN[protocol])
     kept = labelled
     if options.train_share < 1:
-        kept = labelled[draw_share(train_labels[labelled], options.train_share, seed=options.share_seed)]
+        strata = _strata(train_targets[labelled], kind)
+        kept = labelled[draw_share(strata, options.train_share, seed=options.share_seed)]
 
     began = time.perf_counter()
-    fitted = np.ascontiguousarray(train[kept], dtype=np.float32)
-    labels = train_labels[kept]
-    groups = np.asarray(train_groups)[kept]
-    vectors = np.ascontiguousarray(test, dtype=np.float32)
+    settings = Settings(kind, num_classes, options, nonlinear, clip_training, encoder, seed, device)
+    fitted, targets, fitted_groups = _prepared(train, kept), train_targets[kept], np.asarray(train_groups)[kept]
+    tested = _prepared(test, np.arange(len(test_targets)))
+    groups = np.asarray(test_groups)
+    prediction: Prediction | Outputs
     if protocol == "retrieval":
-        prediction, scores = _retrieve(fitted, labels, vectors, test_labels, device=device)
+        prediction, scores = _retrieve(fitted, targets, tested, test_targets, groups, device=device)
     else:
-        if protocol == "knn":
-            prediction = knn_predict(
-                fitted,
-                labels,
-                vectors,
-                num_classes=num_classes,
-                k=options.k,
-                temperature=options.temperature,
-                device=device,
-            )
-        elif protocol == "linear":
-            prediction = linear_probe(fitted, labels, groups, vectors, seed=seed)
-        else:
-            prediction = nonlinear_probe(
-                fitted, labels, groups, vectors, num_classes=num_classes, seed=seed, config=nonlinear, device=device
-            )
-        tops = (1, NUM_RANKED) if num_classes > NUM_RANKED else (1,)  # of five classes all are among the first five
-        scores = {f"top{top}": prediction.hits(test_labels, top=top).astype(np.float64) for top in tops}
+        inputs, wanted, hold_out = _divided(fitted, targets, fitted_groups, validation, settings=settings)
+        on_test = protocol in CLIP_PROTOCOLS and options.selection == "test"
+        prediction = predict(
+            protocol,
+            inputs,
+            wanted,
+            tested,
+            hold_out=hold_out,
+            settings=settings,
+            look_at=(np.flatnonzero(in_test), test_targets[in_test]) if on_test else None,
+        )
+        scores = _scores(prediction, test_targets, groups, settings=settings)
     seconds = time.perf_counter() - began
 
-    scores = {metric: values[in_test] for metric, values in scores.items()}
-    scored_groups = np.asarray(test_groups)[in_test]
     notes = (
         prediction.note,
-        _share_note(options, num_kept=len(kept), num_labelled=len(labelled)),
-        _unlabelled_note(num_train=len(train) - len(labelled), num_test=int((~in_test).sum())),
-        _unseen_class_note(labels, test_labels[in_test]),
-        "one test group only: no interval" if len(np.unique(scored_groups)) == 1 else "",
+        _chosen_on_note(protocol, validation, settings=settings),
+        share_note(options, num_kept=len(kept), num_labelled=len(labelled)),
+        unlabelled_note(num_train=len(train_targets) - len(labelled), num_test=int((~in_test).sum())),
+        unseen_class_note(targets, test_targets[in_test], kind=kind),
+        mean_note(targets, test_targets[in_test], kind=kind),
+        "one test group only: no interval" if len(np.unique(groups[in_test])) == 1 else "",
     )
     return ProbeOutcome(
-        estimates={metric: estimate(values, scored_groups) for metric, values in scores.items()},
-        scores=scores,
-        num_train=len(fitted),
+        estimates=scores.estimates,
+        scores=scores.by_video,
+        num_train=len(targets),
         num_test=int(in_test.sum()),
-        predictions=prediction.classes,
+        predictions=_predictions(prediction),
         hyperparameters=prediction.hyperparameters,
         note="; ".join(note for note in notes if note),
         seconds=seconds,
     )
 
 
-def _retrieve(
-    train: NDArray[np.float32],
-    train_labels: NDArray[np.integer[Any]],
-    test: NDArray[np.float32],
-    test_labels: NDArray[np.integer[Any]],
-    *,
-    device: str,
-) -> tuple[Prediction, dict[str, NDArray[np.float64]]]:
-    """The class of the nearest training video, and the scores of each query."""
-    ranking = retrieve(train, train_labels, test, test_labels, device=device)
-    scores = {
-        f"r@{depth}": recalled(ranking, train_labels, test_labels, depth=depth).astype(np.float64)
-        for depth in RECALL_DEPTHS
-    }
-    note = f"{len(train)} training videos to search, fewer than {max(RECALL_DEPTHS)}"
-    return (
-        Prediction(
-            train_labels[ranking.nearest[:, :1]].astype(np.int64),
-            {},
-            note if len(train) < max(RECALL_DEPTHS) else "",
-        ),
-        {**scores, "map": ranking.average_precision},
-    )
-
-
-def _check_side(
-    side: str,
-    vectors: NDArray[np.floating[Any]],
-    labels: NDArray[np.integer[Any]],
-    groups: Sequence[str] | NDArray[Any],
-    *,
-    num_classes: int,
+def _check_dimensions(
+    train: NDArray[np.floating[Any]] | ClipVideos, test: NDArray[np.floating[Any]] | ClipVideos
 ) -> None:
-    """Check what is given for one side, before labels are looked at."""
-    if vectors.ndim != 2 or len(vectors) != len(labels) or len(vectors) != len(groups):
+    of_train, of_test = ((side.features if isinstance(side, ClipVideos) else side).shape[-1] for side in (train, test))
+    if of_train != of_test:
         raise ValueError(
-            f"{side} needs one vector, label and group per video, got vectors of shape {vectors.shape}, "
-            f"{len(labels)} labels and {len(groups)} groups"
-        )
-    damaged = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if damaged.size:
-        raise ValueError(
-            f"{damaged.size} of {len(vectors)} {side} videos have features that are not finite, the first is row "
-            f"{damaged[0]}; leave out videos without features"
-        )
-    if len(labels) and not (labels.min() >= -1 and labels.max() < num_classes):
-        raise ValueError(
-            f"{side} labels must lie in [-1, {num_classes}), got values from {labels.min()} to {labels.max()}"
+            f"training vectors have {of_train} dimensions, test vectors {of_test}; use the same representation on both "
+            "sides"
         )
 
 
-def _check_labels(train_labels: NDArray[np.integer[Any]], *, num_test: int, probe: str) -> None:
-    """Check that the labelled videos are enough to fit and to score."""
-    if len(train_labels) == 0:
-        raise ValueError(f"{probe} needs labels; no training video has one: sort the videos into class folders")
-    if len(train_labels) < 2:
-        raise ValueError(f"{probe} needs at least two labelled training videos, got {len(train_labels)}")
-    if (train_labels == train_labels[0]).all():
-        raise ValueError(f"{probe} needs at least two classes; all training videos have class {train_labels[0]}")
-    if num_test < 1:
-        raise ValueError(f"{probe} needs at least one labelled test video, got none; check the split")
+def _prepared(inputs: NDArray[np.floating[Any]] | ClipVideos, rows: NDArray[np.int64]) -> Inputs:
+    if isinstance(inputs, ClipVideos):
+        return inputs if len(rows) == len(inputs) else inputs.take(rows)
+    return np.ascontiguousarray(inputs[rows], dtype=np.float32)
 
 
-def _share_note(options: ProbeOptions, *, num_kept: int, num_labelled: int) -> str:
-    if options.train_share == 1:
+def _strata(targets: NDArray[Any], kind: TargetKind) -> NDArray[np.integer[Any]]:
+    """What draws are spread over: the classes, where each video has one."""
+    return targets if kind == "class" else np.zeros(len(targets), dtype=np.int64)
+
+
+def _divided(
+    train: Inputs,
+    targets: NDArray[Any],
+    groups: NDArray[Any],
+    validation: tuple[NDArray[np.floating[Any]] | ClipVideos, NDArray[Any]] | None,
+    *,
+    settings: Settings,
+) -> tuple[Inputs, NDArray[Any], HoldOut]:
+    """The labelled videos to fit and to choose on, and which are which."""
+    kind = settings.kind
+    if validation is not None:
+        labelled = np.flatnonzero(is_labelled(kind, validation[1]))
+        if labelled.size:
+            chosen_on = _prepared(validation[0], labelled)
+            if isinstance(train, ClipVideos) and isinstance(chosen_on, ClipVideos):
+                joined: Inputs = concatenate_videos(train, chosen_on)
+            else:
+                joined = np.concatenate([train, chosen_on])
+            division = validation_part(len(targets), labelled.size)
+            return joined, np.concatenate([targets, validation[1][labelled]]), division
+    return train, targets, hold_out_groups(_strata(targets, kind), groups, seed=settings.seed)
+
+
+def _chosen_on_note(
+    protocol: str, validation: tuple[NDArray[np.floating[Any]] | ClipVideos, NDArray[Any]] | None, *, settings: Settings
+) -> str:
+    on_test = protocol in CLIP_PROTOCOLS and settings.options.selection == "test"
+    if validation is None or on_test or protocol in ("knn", "retrieval"):
         return ""
-    return f"{num_kept} of {num_labelled} training labels, drawn by seed {options.share_seed}"
+    num_videos = int(is_labelled(settings.kind, validation[1]).sum())
+    return f"chosen on {num_videos} validation videos" if num_videos else ""
 
 
-def _unlabelled_note(*, num_train: int, num_test: int) -> str:
-    if num_train == num_test == 0:
-        return ""
-    return f"without a label and left out: {num_train} training and {num_test} test videos"
+def _retrieve(
+    train: Inputs, targets: NDArray[Any], test: Inputs, test_targets: NDArray[Any], groups: NDArray[Any], *, device: str
+) -> tuple[Prediction, Scores]:
+    """The class of the nearest training video, and the scores of the labelled queries."""
+    if isinstance(train, ClipVideos) or isinstance(test, ClipVideos):
+        raise ValueError("retrieval compares one vector per video, got clips")
+    ranking = retrieve(train, targets, test, test_targets, device=device)
+    most = max(RECALL_DEPTHS)
+    note = f"{len(targets)} training videos to search, fewer than {most}" if len(targets) < most else ""
+    scores = score_ranking(ranking, targets, test_targets, groups, labelled=test_targets >= 0)
+    return Prediction(targets[ranking.nearest[:, :1]].astype(np.int64), {}, note), scores
 
 
-def _unseen_class_note(train_labels: NDArray[np.integer[Any]], test_labels: NDArray[np.integer[Any]]) -> str:
-    unseen = np.setdiff1d(test_labels, train_labels)
-    if unseen.size == 0:
-        return ""
-    named = ", ".join(map(str, unseen[:5])) + (", …" if unseen.size > 5 else "")
-    num_videos = int(np.isin(test_labels, unseen).sum())
-    return f"{num_videos} test videos are of {unseen.size} classes without a training video ({named})"
+def _scores(
+    prediction: Prediction | Outputs, targets: NDArray[Any], groups: NDArray[Any], *, settings: Settings
+) -> Scores:
+    labelled = is_labelled(settings.kind, targets)
+    if isinstance(prediction, Prediction):
+        return score_classes(prediction, targets, groups, num_classes=settings.num_classes, labelled=labelled)
+    score = score_sets if settings.kind == "classes" else score_numbers
+    return score(prediction, targets, groups, labelled=labelled)
+
+
+def _predictions(prediction: Prediction | Outputs) -> NDArray[Any]:
+    if isinstance(prediction, Prediction):
+        return prediction.classes
+    values = prediction.values
+    return values[:, 0] if values.shape[1] == 1 else values

@@ -10,16 +10,20 @@ import hashlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from scale_video.evaluate.options import CLIP_PROTOCOLS
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTATIONS
 from scale_video.evaluate.retrieval import RECALL_DEPTHS
 
-PROTOCOLS = ("knn", "linear", "nonlinear", "retrieval")
-METRICS = ("top1", "top5", *(f"r@{depth}" for depth in RECALL_DEPTHS), "map")
+PROTOCOLS = ("knn", "linear", "nonlinear", "retrieval", *CLIP_PROTOCOLS)
+METRICS = ("top1", "top5", *(f"r@{depth}" for depth in RECALL_DEPTHS), "map", "lrap", "mse")
+LOWER_IS_BETTER = ("mse",)
+"""Metrics that are errors; they are not negative, and may be above 1."""
 
 _logger = logging.getLogger(__name__)
 
@@ -48,9 +52,10 @@ class EvaluationRecord:
     protocol: str
     """One of ``PROTOCOLS``."""
     metric: str
-    """One of ``METRICS``, all in [0, 1]: ``top1`` and ``top5`` are the shares of test videos whose class is the
-    predicted one or among the first five, ``r@k`` of those with a training video of their class among the k nearest;
-    ``map`` is the mean average precision."""
+    """One of ``METRICS``. ``top1`` and ``top5`` are the shares of test videos whose class is the predicted one or among
+    the first five, ``r@k`` of those with a training video of their class among the k nearest. ``map`` is the mean
+    average precision: over queries for retrieval, over classes where a video may have several; ``lrap`` is then the
+    label ranking average precision. ``mse`` is the mean squared error of a number."""
     value: float
     ci_low: float
     """Ends of the bootstrap interval over test groups, see ``bootstrap.py``."""
@@ -78,8 +83,8 @@ class EvaluationRecord:
     target: str = "label"
     """Column of the store that was predicted."""
     pretrained_on: str = ""
-    """What an aggregator from elsewhere was trained on: its data set, and a digest of features, settings and seed (see
-    ``pipelines/foreign_checkpoint.py``). Empty where it is the store's own training videos, and for the raw ones."""
+    """What an aggregator from elsewhere was trained on, ``<data set>@<digest of features and settings>``; empty for
+    the experiment's own, and for the raw representations and ``init``."""
     pretrain_videos: str = ""
     """Which videos of its store the aggregator was trained on: ``train``, or ``all`` as published; empty for the raw
     representations and ``init``, and in old rows."""
@@ -93,10 +98,10 @@ class EvaluationRecord:
         for name, known in (("representation", REPRESENTATIONS), ("protocol", PROTOCOLS), ("metric", METRICS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")
-        if not (0 <= self.value <= 1 and 0 <= self.ci_low <= self.ci_high <= 1):
-            raise ValueError(
-                f"{self.metric} must be a fraction with an interval, got {self.value} ({self.ci_low}, {self.ci_high})"
-            )
+        most = sys.float_info.max if self.metric in LOWER_IS_BETTER else 1
+        if not (0 <= self.value <= most and 0 <= self.ci_low <= self.ci_high <= most):
+            what = "not be negative, and have" if self.metric in LOWER_IS_BETTER else "be a fraction with"
+            raise ValueError(f"{self.metric} must {what} an interval, got {self.value} ({self.ci_low}, {self.ci_high})")
         has_seed = self.representation not in RAW_REPRESENTATIONS
         has_checkpoint = has_seed and self.representation != "init"
         for name, needed in (("seed", has_seed), ("checkpoint", has_checkpoint)):

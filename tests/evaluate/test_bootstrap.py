@@ -33,6 +33,16 @@ def test_of_coin_flips_is_about_binomial() -> None:
     assert [low, high] == pytest.approx(binom.ppf([0.025, 0.975], 400, 0.7) / 400, abs=0.006)
 
 
+def test_errors_may_be_above_one_and_a_single_group_reaches_the_largest() -> None:
+    errors = np.random.default_rng(0).exponential(size=30) * 100
+    groups = np.arange(30) // 4
+    ours = bootstrap_interval(errors, groups, num_resamples=100, seed=3, bounded=False)
+    assert ours == pytest.approx(slow_bootstrap(errors, groups, num_resamples=100, seed=3))
+    assert bootstrap_interval(errors, np.zeros(30), bounded=False) == (0.0, errors.max())
+    with pytest.raises(ValueError, match=r"must lie at or above 0, got values from -1\.0 to 2\.0"):
+        bootstrap_interval(np.array([-1.0, 2.0]), np.arange(2), bounded=False)
+
+
 def test_groups_that_go_together_widen_it() -> None:
     correct = np.arange(400) % 40 < 28  # ten alternating runs of right and wrong
     correct = np.sort(correct)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scale_video.evaluate.holdout import hold_out_groups
+from scale_video.evaluate.holdout import hold_out_groups, validation_part
 
 
 @settings(max_examples=50)
@@ -21,6 +21,7 @@ def test_groups_stay_whole_and_no_class_vanishes(classes: list[int], num_groups:
     assert set(labels[division.fit]) == set(labels)
     assert len(set(groups[division.held])) <= len(set(groups)) // 10
     assert (division.held.size == 0) == bool(division.note)
+    np.testing.assert_array_equal(division.refit, np.arange(len(labels)))
 
 
 def test_each_class_gives_its_tenth() -> None:
@@ -69,3 +70,13 @@ def test_no_hold_out(labels: np.ndarray, groups: np.ndarray, note: str) -> None:
     division = hold_out_groups(labels, groups, seed=0)
     assert division.note == note
     assert len(division.fit) == len(labels)
+
+
+def test_a_validation_part_is_never_fitted_on() -> None:
+    division = validation_part(5, 3)
+    assert (list(division.fit), list(division.held), list(division.refit)) == (
+        [0, 1, 2, 3, 4],
+        [5, 6, 7],
+        [0, 1, 2, 3, 4],
+    )
+    assert division.note == ""

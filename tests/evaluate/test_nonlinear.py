@@ -7,8 +7,27 @@ import torch
 from scale_video.evaluate import nonlinear
 from scale_video.evaluate.holdout import hold_out_groups
 from scale_video.evaluate.nonlinear import NonlinearConfig, Perceptron, nonlinear_probe
+from scale_video.evaluate.prediction import Prediction
+from scale_video.evaluate.targets import OneClass
 
 SMALL = NonlinearConfig(learning_rates=(1e-2, 1e-3), max_epochs=4, hidden_dim=32, output_dim=16)
+
+
+def probe(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    test: np.ndarray,
+    *,
+    num_classes: int,
+    seed: int,
+    config: NonlinearConfig,
+) -> Prediction:
+    hold_out = hold_out_groups(labels, groups, seed=seed)
+    outputs = nonlinear_probe(
+        vectors, labels, test, task=OneClass(num_classes), hold_out=hold_out, seed=seed, config=config
+    )
+    return outputs.ranked()
 
 
 def slow_forward(model: Perceptron, vector: torch.Tensor) -> torch.Tensor:
@@ -76,7 +95,7 @@ def slow_training(vectors: np.ndarray, labels: np.ndarray, *, rate: float, seed:
 
 def test_choice_and_predictions_equal_a_slow_training(make_videos) -> None:
     train, test = make_videos(80, seed=0, spread=2.0), make_videos(40, seed=1, spread=2.0)
-    ours = nonlinear_probe(train.vectors, train.labels, train.groups, test.vectors, num_classes=3, seed=5, config=SMALL)
+    ours = probe(train.vectors, train.labels, train.groups, test.vectors, num_classes=3, seed=5, config=SMALL)
 
     division = hold_out_groups(train.labels, train.groups, seed=5)
     best = (-1.0, 0, 0.0)
@@ -100,9 +119,7 @@ def test_learns_what_no_linear_probe_can() -> None:
     vectors = rng.normal(size=(400, 4)).astype(np.float32)
     labels = (vectors[:, 0] * vectors[:, 1] > 0).astype(np.int32)
     config = NonlinearConfig(learning_rates=(1e-2,), max_epochs=12, hidden_dim=64, output_dim=16)
-    prediction = nonlinear_probe(
-        vectors[:300], labels[:300], np.arange(300), vectors[300:], num_classes=2, seed=0, config=config
-    )
+    prediction = probe(vectors[:300], labels[:300], np.arange(300), vectors[300:], num_classes=2, seed=0, config=config)
     assert (prediction.classes == labels[300:]).mean() > 0.85
 
 
@@ -110,7 +127,7 @@ def test_seed_decides_and_global_generators_stay(make_videos) -> None:
     train = make_videos(60, seed=0, spread=6.0)
 
     def classes(seed: int) -> np.ndarray:
-        return nonlinear_probe(
+        return probe(
             train.vectors, train.labels, train.groups, train.vectors, num_classes=3, seed=seed, config=SMALL
         ).classes
 
@@ -127,7 +144,7 @@ def test_predicts_in_batches(make_videos, monkeypatch: pytest.MonkeyPatch) -> No
     train = make_videos(40, seed=0)
 
     def classes() -> np.ndarray:
-        return nonlinear_probe(
+        return probe(
             train.vectors, train.labels, train.groups, train.vectors, num_classes=3, seed=0, config=SMALL
         ).classes
 
@@ -138,9 +155,7 @@ def test_predicts_in_batches(make_videos, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_too_few_groups_fall_back(make_videos) -> None:
     train = make_videos(24, seed=0)
-    prediction = nonlinear_probe(
-        train.vectors, train.labels, train.groups, train.vectors, num_classes=3, seed=0, config=SMALL
-    )
+    prediction = probe(train.vectors, train.labels, train.groups, train.vectors, num_classes=3, seed=0, config=SMALL)
     assert prediction.hyperparameters == {"learning_rate": 1e-2, "weight_decay": 0.0, "epochs": 4}
     assert prediction.note == "no hold-out: 6 training groups, fewer than 10"
 

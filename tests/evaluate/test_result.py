@@ -49,7 +49,9 @@ def test_fields_are_those_of_the_file() -> None:
     [
         ({"representation": "y"}, "representation 'y' is none of x, h, cls"),
         ({"protocol": "svm"}, "protocol 'svm' is none of knn, linear, nonlinear, retrieval"),
-        ({"metric": "mse"}, "metric 'mse' is none of top1, top5, r@1"),
+        ({"metric": "f1"}, "metric 'f1' is none of top1, top5, r@1"),
+        ({"metric": "mse", "ci_low": -0.1}, r"mse must not be negative, and have an interval, got 0.4 \(-0.1, 0.45\)"),
+        ({"metric": "mse", "ci_high": float("inf")}, "mse must not be negative, and have an interval"),
         ({"metric": "map", "value": 1.1}, r"map must be a fraction with an interval, got 1.1"),
         ({"value": 40.0}, r"top1 must be a fraction with an interval, got 40.0 \(0.35, 0.45\)"),
         ({"ci_low": 0.5}, "top1 must be a fraction"),
@@ -65,6 +67,10 @@ def test_fields_are_those_of_the_file() -> None:
 def test_bad_record(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(RAW, **changes)
+
+
+def test_an_error_may_be_above_one() -> None:
+    assert dataclasses.replace(RAW, metric="mse", value=7.0, ci_low=5.0, ci_high=9.0).value == 7.0
 
 
 def test_round_trip(tmp_path: Path) -> None:
