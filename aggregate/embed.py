@@ -1,12 +1,14 @@
 """From clip features to video vectors: mean of the raw features, mean of the refined clips, and the global token."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from scale_video.aggregate.clip_sets import random_order
 from scale_video.aggregate.normalise_coordinates import normalise_coordinates
-from scale_video.aggregate.set_transformer import SetTransformer
+from scale_video.aggregate.set_transformer import SetTokens, SetTransformer
 from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
 
 
@@ -33,26 +35,72 @@ def embed_videos(
     Raises:
         ValueError: the features have another length than the model's, or a video has no valid clip.
     """
+    raw, refined, cls = [], [], []
+    for clips, valid, tokens in _read_in_batches(
+        model, features, flips=flips, batch_videos=batch_videos, shuffle_positions_seed=shuffle_positions_seed
+    ):
+        raw.append(_mean_of_valid(clips, valid))
+        refined.append(_mean_of_valid(tokens.clips, valid))
+        cls.append(tokens.cls)
+    x, h, global_tokens = (torch.cat(parts).float().cpu().numpy() for parts in (raw, refined, cls))
+    return VideoRepresentations(video_ids=features.video_ids, x=x, h=h, cls=global_tokens)
+
+
+def embed_clips(
+    model: SetTransformer,
+    features: ClipFeatures,
+    *,
+    flips: bool,
+    batch_videos: int = 256,
+    shuffle_positions_seed: int | None = None,
+) -> NDArray[np.float32]:
+    """The refined clips of every video, read as ``embed_videos`` reads them.
+
+    Args:
+        model: As for ``embed_videos``, as are the others.
+        features: N videos of K clips.
+        flips: Whether the view mirrors clips at random.
+        batch_videos: Videos per forward pass.
+        shuffle_positions_seed: Ablation.
+
+    Returns:
+        Shape (N, K, E), float32; meaningless where a clip is not valid.
+
+    Raises:
+        ValueError: as ``embed_videos``.
+    """
+    batches = _read_in_batches(
+        model, features, flips=flips, batch_videos=batch_videos, shuffle_positions_seed=shuffle_positions_seed
+    )
+    return np.concatenate([tokens.clips.float().cpu().numpy() for _, _, tokens in batches])
+
+
+def _read_in_batches(
+    model: SetTransformer,
+    features: ClipFeatures,
+    *,
+    flips: bool,
+    batch_videos: int,
+    shuffle_positions_seed: int | None,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, SetTokens]]:
+    """Raw clips (B, K, D), which are valid (B, K), and what the model makes of them, batch by batch."""
     _check(model, features)
     coordinates = normalise_coordinates(features.coordinates, features.valid, flips=flips)
     if shuffle_positions_seed is not None:
         coordinates = _shuffled(coordinates, features.valid, seed=shuffle_positions_seed)
-    raw, refined, cls = [], [], []
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    with torch.inference_mode():
+    try:
         for start in range(0, features.num_videos, batch_videos):
             rows = slice(start, start + batch_videos)
             valid = torch.tensor(features.valid[rows], device=device)  # (B, K)
             clips = torch.tensor(features.features[rows], device=device).float()  # (B, K, D)
-            tokens = model(clips, torch.tensor(coordinates[rows], device=device), valid=valid)
-            raw.append(_mean_of_valid(clips, valid))
-            refined.append(_mean_of_valid(tokens.clips, valid))
-            cls.append(tokens.cls)
-    model.train(was_training)
-    x, h, global_tokens = (torch.cat(parts).float().cpu().numpy() for parts in (raw, refined, cls))
-    return VideoRepresentations(video_ids=features.video_ids, x=x, h=h, cls=global_tokens)
+            with torch.inference_mode():  # left before the yield: the mode is the whole thread's
+                tokens = model(clips, torch.tensor(coordinates[rows], device=device), valid=valid)
+            yield clips, valid, tokens
+    finally:
+        model.train(was_training)
 
 
 def _check(model: SetTransformer, features: ClipFeatures) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from scale_video.aggregate.embed import embed_videos
+from scale_video.aggregate.embed import embed_clips, embed_videos
 from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.aggregate.normalise_coordinates import normalise_coordinates
 
@@ -73,3 +73,14 @@ def test_another_dimension(model, make_features):
 def test_a_video_without_clips(model, make_features):
     with pytest.raises(ValueError, match="2 videos have no valid clip, the first is 'video3'; leave them out"):
         embed_videos(model, make_features(num_videos=5, fewer=(0, 0)), flips=True)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_refined_clips_are_those_whose_mean_is_h(model, make_features, seed):
+    data = make_features(num_videos=9, fewer=(2, 5))
+    clips = embed_clips(model, data, flips=True, batch_videos=4, shuffle_positions_seed=seed)
+    videos = embed_videos(model, data, flips=True, shuffle_positions_seed=seed)
+    assert clips.shape == (*data.valid.shape, videos.h.shape[1])
+    means = [of_video[valid].mean(axis=0) for of_video, valid in zip(clips, data.valid, strict=True)]
+    np.testing.assert_allclose(means, videos.h, atol=1e-5)
+    assert not torch.is_inference_mode_enabled()
