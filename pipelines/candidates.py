@@ -1,7 +1,7 @@
 """What the probes compare: the raw features, baselines, and what each pre-trained aggregator makes of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +12,13 @@ from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.set_transformer import SetTransformer
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS, Whitening, concatenate, time_bins
-from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
+from scale_video.pipelines.probe_side import ProbeSide
+from scale_video.store.clip_features import VideoRepresentations
 
 LEARNED = ("h", "cls", "x+h", "x+cls", "h+cls", "x+h+cls")
 """Representations that a checkpoint gives."""
 DEFAULT_REPRESENTATIONS = (*RAW_REPRESENTATIONS, "init", "h", "cls", "x+cls", "x+h+cls")
 """What is probed when nothing is named."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeSide:
-    """One side of a probe: the training or the test videos of a split that have features."""
-
-    features: ClipFeatures
-    labels: NDArray[np.int32]
-    groups: NDArray[np.str_]
-    flips: bool
-    """Whether the view mirrors clips."""
-    num_left_out: int
-    """Videos of that part of the split that have no features."""
-    clips: Mapping[str, float] = field(default_factory=dict)
-    """Of a draw of clips, see ``ClipDraw.options``; empty where all clips are there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,12 @@ from scale_video.evaluate.result import PROTOCOLS, EvaluationRecord, add_records
 from scale_video.pipelines.candidates import (
     DEFAULT_REPRESENTATIONS,
     Candidate,
-    ProbeSide,
     SeedRun,
     available,
     baselines,
     candidates_of_seed,
 )
-from scale_video.pipelines.console import note, ticking
+from scale_video.pipelines.console import ticking
 from scale_video.pipelines.paths import (
     ExperimentRequest,
     choose_backbone,
@@ -31,6 +30,7 @@ from scale_video.pipelines.paths import (
     results_path,
 )
 from scale_video.pipelines.preset import Preset
+from scale_video.pipelines.probe_side import ProbeSide, read_side
 from scale_video.pipelines.provenance import feature_identity
 from scale_video.pipelines.seed_runs import own_runs, runs_from_elsewhere
 from scale_video.store.union import ReadableStore
@@ -94,8 +94,8 @@ def run_evaluation(
     if results.exists():
         read_results(results)
 
-    train = _side(store, request.split, "train", view=preset.train_view, backbone=backbone)
-    test = _side(store, request.split, "test", view=preset.test_view, backbone=backbone)
+    train = read_side(store, request.split, "train", view=preset.train_view, backbone=backbone)
+    test = read_side(store, request.split, "test", view=preset.test_view, backbone=backbone)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tests = [_drawn(test, draw) for draw in clip_draws]
     of_seeds = (candidates_of_seed(run, train, tests, wanted=representations, device=device) for run in runs)
@@ -184,24 +184,6 @@ def _refuse_seen(runs: Sequence[SeedRun]) -> None:
                 f"checkpoint {str(run.checkpoint)!r} was pre-trained on test videos of this split; pre-train on "
                 'its training videos (pretrain_videos = "train"), or mark the rows by --allow-seen'
             )
-
-
-def _side(store: ReadableStore, split: str, part: str, *, view: str, backbone: str) -> ProbeSide:
-    videos = store.videos
-    rows = videos.in_split(split, part)
-    features = store.read_features(view, backbone, rows)
-    there = features.valid.any(axis=1)
-    if not there.all():
-        note(f"{(~there).sum()} of {len(rows)} {part} videos have no features and are left out")
-        features = features.take(np.flatnonzero(there))
-    kept = rows[there]
-    return ProbeSide(
-        features=features,
-        labels=videos.labels["label"][kept],
-        groups=np.array([videos.groups[row] for row in kept], dtype=np.str_),
-        flips=store.plan_parameters(view).get("flip_probability", 0) > 0,
-        num_left_out=len(rows) - len(kept),
-    )
 
 
 def _drawn(test: ProbeSide, draw: ClipDraw | None) -> ProbeSide:

@@ -1,0 +1,50 @@
+"""The videos of one part of a split, as the probes read them out of a store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scale_video.pipelines.console import note
+from scale_video.store.clip_features import ClipFeatures
+from scale_video.store.union import ReadableStore
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSide:
+    """One side of a probe: the training or the test videos of a split that have features."""
+
+    features: ClipFeatures
+    labels: NDArray[np.int32]
+    groups: NDArray[np.str_]
+    flips: bool
+    """Whether the view mirrors clips."""
+    num_left_out: int
+    """Videos of that part of the split that have no features."""
+    clips: Mapping[str, float] = field(default_factory=dict)
+    """Of a draw of clips, see ``ClipDraw.options``; empty where all clips are there."""
+
+
+def read_side(store: ReadableStore, split: str, part: str, *, view: str, backbone: str) -> ProbeSide:
+    """Read one part of a split, and say how many of its videos have no features.
+
+    Raises:
+        StoreError: the view or the features are not there, or not complete.
+        ValueError: there is no such split.
+    """
+    videos = store.videos
+    rows = videos.in_split(split, part)
+    features = store.read_features(view, backbone, rows)
+    there = features.valid.any(axis=1)
+    if not there.all():
+        note(f"{(~there).sum()} of {len(rows)} {part} videos have no features and are left out")
+        features = features.take(np.flatnonzero(there))
+    kept = rows[there]
+    return ProbeSide(
+        features=features,
+        labels=videos.labels["label"][kept],
+        groups=np.array([videos.groups[row] for row in kept], dtype=np.str_),
+        flips=store.plan_parameters(view).get("flip_probability", 0) > 0,
+        num_left_out=len(rows) - len(kept),
+    )
