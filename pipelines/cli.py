@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scale_video.pipelines import cli_extract, cli_options, cli_store
+from scale_video.pipelines import cli_extract, cli_options, cli_results, cli_store
 from scale_video.pipelines.cli_options import options
 
 if TYPE_CHECKING:
     from scale_video.evaluate.clip_draw import ClipDraw
     from scale_video.evaluate.result import EvaluationRecord
+    from scale_video.pipelines.demo import DemoRequest
     from scale_video.pipelines.paths import ExperimentRequest
 
 
@@ -85,6 +86,8 @@ for command in (
     cli_store.verify,
     cli_store.failures,
     cli_store.show,
+    cli_results.table,
+    cli_results.compare,
 ):
     main.add_command(command)
 
@@ -206,7 +209,7 @@ def evaluate(
     if as_json:
         print_json({"records": records, "comparisons": comparisons, "per_class": by_class})
         return
-    show.records_table(records, title=request.dataset)
+    show.records_table(records, title=request.dataset, folder=folder)
     if by_class:
         show.classes_table(by_class)
     if comparisons:
@@ -219,10 +222,15 @@ def _evaluation(protocol: str, summary: str) -> None:
     def command(as_json: bool, **given: Any) -> None:
         from scale_video.pipelines import show
         from scale_video.pipelines.console import print_json
+        from scale_video.pipelines.paths import results_path
 
         request = _experiment_request(given)
         records = _run_probes(request, protocols=(protocol,), given=given)
-        print_json(records) if as_json else show.records_table(records, title=f"{request.dataset}, {protocol}")
+        if as_json:
+            print_json(records)
+        else:
+            folder = results_path(request).parent
+            show.records_table(records, title=f"{request.dataset}, {protocol}", folder=folder)
 
     command.__doc__ = f"""{summary}
 
@@ -297,48 +305,80 @@ def _pair(text: str) -> tuple[str, str]:
     raise ValueError(f"--compare takes two representations, A,B, got {text!r}; repeat it for another pair")
 
 
+_DEMO = options(
+    click.option("--data-seed", default=0, show_default=True, type=click.IntRange(min=0), help="Another rendering."),
+    click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]"),
+    click.option(
+        "--backbone",
+        type=click.Choice([cli_options.DEMO_BACKBONE, "motion3d"]),
+        default=cli_options.DEMO_BACKBONE,
+        show_default=True,
+        help="Trained without labels, or with labels of single motions.",
+    ),
+    click.option(
+        "--root", type=click.Path(path_type=Path), default=Path(), help="Where data/, features/ and runs/ go."
+    ),
+    cli_options.overrides,
+    click.option("--videos", nargs=2, type=click.IntRange(min=24), metavar="TRAIN TEST", help="Videos to render."),
+)
+
+
 @main.command()
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="N > 1 adds two controls.")
-@click.option("--data-seed", default=0, show_default=True, type=click.IntRange(min=0), help="Another rendering.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
-@click.option(
-    "--backbone",
-    type=click.Choice([cli_options.DEMO_BACKBONE, "motion3d"]),
-    default=cli_options.DEMO_BACKBONE,
-    show_default=True,
-    help="Trained without labels, or with labels of single motions.",
-)
-@click.option("--root", type=click.Path(path_type=Path), default=Path(), help="Where data/, features/ and runs/ go.")
-@cli_options.overrides
-@click.option("--videos", nargs=2, type=click.IntRange(min=24), metavar="TRAIN TEST", help="Videos to render.")
-def demo(
-    seeds: int,
-    data_seed: int,
-    workers: int | None,
-    backbone: str,
-    root: Path,
-    overrides: tuple[str, ...],
-    videos: tuple[int, int] | None,
-) -> None:
+@_DEMO
+def demo(**given: Any) -> None:
     """Run everything on rendered videos.
 
     Renders the embedded data set to mp4 files, extracts, pre-trains, evaluates, and prints one table. What is done
     already is not done again.
     """
-    from scale_video.extract.cluster import num_cores
     from scale_video.pipelines import show
-    from scale_video.pipelines.demo import DemoRequest, run_demo
+    from scale_video.pipelines.demo import run_demo
 
-    request = DemoRequest(
-        root=root.expanduser(),
-        num_seeds=seeds,
-        data_seed=data_seed,
-        num_workers=workers or num_cores(),
-        backbone=backbone,
-        overrides=overrides,
-        num_videos=videos,
+    show.demo_result(run_demo(_demo_request(given)))
+
+
+@main.command()
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="N: the seeds 0 … N-1.")
+@_DEMO
+@cli_options.json_output
+def ablations(as_json: bool, **given: Any) -> None:
+    """Take the method apart on the demo's videos.
+
+    Pre-trains without one loss or the other, on smaller sets, with other shares of masked clips and with shuffled
+    positions; tests with fewer clips; looks at claims of the paper and at the transfer to demo-hard. Writes
+    RUNS/ablations/ablations.json and ablations.md. Trainings that are there are not repeated.
+    """
+    from scale_video.pipelines.ablation_tables import sections
+    from scale_video.pipelines.ablations import run_ablations
+    from scale_video.pipelines.console import print_json, print_table
+    from scale_video.pipelines.paths import write_whole
+
+    result = run_ablations(_demo_request(given))
+    tables = sections(result)
+    page = result.path.with_suffix(".md")
+    write_whole(page, "\n".join(table.as_markdown() for table in tables))
+    if as_json:
+        print_json(result)
+        return
+    for table in tables:
+        print_table(table.title, table.headings, table.rows, numbers=len(table.headings) - table.num_text_columns)
+    click.echo(f"{result.path}, {page}")
+
+
+def _demo_request(given: dict[str, Any]) -> "DemoRequest":
+    from scale_video.extract.cluster import num_cores
+    from scale_video.pipelines.demo import DemoRequest
+
+    return DemoRequest(
+        root=given["root"].expanduser(),
+        num_seeds=given["seeds"],
+        data_seed=given["data_seed"],
+        num_workers=given["workers"] or num_cores(),
+        backbone=given["backbone"],
+        overrides=given["overrides"],
+        num_videos=given["videos"],
     )
-    show.demo_result(run_demo(request))
 
 
 def _experiment_request(given: dict[str, Any]) -> "ExperimentRequest":

@@ -1,7 +1,7 @@
 """Whether one representation is better than another: pairs of records, compared on the same test videos."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,56 @@ def compare_records(
     return compared
 
 
+def outcomes_of(record: EvaluationRecord, folder: Path) -> Outcomes:
+    """What a row scored on each test video.
+
+    Raises:
+        ValueError: the row keeps none, or they are damaged.
+    """
+    if not record.outcomes:
+        raise ValueError(
+            f"the row of {record.representation!r} keeps no outcomes of single videos; run the probe again"
+        )
+    return read_outcomes(folder / record.outcomes)
+
+
+def in_order_of(first: Outcomes, second: Outcomes, *, names: tuple[str, str]) -> Outcomes:
+    """The second outcomes with their videos in the order of the first ones, so that scores can be compared in pairs.
+
+    Args:
+        first: Of one probe.
+        second: Of another one, of the same test videos.
+        names: What the two are called in an error.
+
+    Raises:
+        ValueError: they are of different test videos, or of other labels or groups of these.
+    """
+    both = f"{names[0]!r} and {names[1]!r}"
+    only = np.setxor1d(first.video_ids, second.video_ids)
+    if only.size or len(first.video_ids) != len(second.video_ids):
+        raise ValueError(
+            f"{both} were tested on different videos ({len(first.video_ids)} and {len(second.video_ids)}; only one of "
+            f"them on {str(only[0])!r}); run both again on the same split"
+        )
+    rows = np.empty(len(first.video_ids), dtype=np.int64)
+    rows[np.argsort(first.video_ids, kind="stable")] = np.argsort(second.video_ids, kind="stable")
+    for what in ("labels", "groups"):
+        differ = np.flatnonzero(getattr(first, what) != getattr(second, what)[rows])
+        if differ.size:
+            raise ValueError(
+                f"{both} were tested on different {what} of the same videos, {differ.size} of them, the first "
+                f"{str(first.video_ids[differ[0]])!r}; run both again on the same data"
+            )
+    return replace(
+        second,
+        video_ids=first.video_ids,
+        groups=first.groups,
+        labels=first.labels,
+        scores={metric: scores[rows] for metric, scores in second.scores.items()},
+        predictions=second.predictions[rows],
+    )
+
+
 def _pairs(
     records: Sequence[EvaluationRecord], first: str, second: str
 ) -> Iterator[tuple[EvaluationRecord, EvaluationRecord]]:
@@ -68,12 +118,10 @@ def _pairs(
 
 
 def _compare(one: EvaluationRecord, other: EvaluationRecord, *, folder: Path) -> Comparison:
-    first, second = (_outcomes(record, folder) for record in (one, other))
-    if not np.array_equal(first.video_ids, second.video_ids):
-        raise ValueError(
-            f"{one.representation!r} and {other.representation!r} were tested on different videos; run both again"
-        )
-    difference = compare_paired(first.scores[one.metric], second.scores[other.metric], first.groups)
+    first, second = (outcomes_of(record, folder) for record in (one, other))
+    names = one.representation, other.representation
+    second = in_order_of(first, second, names=names)
+    difference = compare_paired(first.scores[one.metric], second.scores[one.metric], first.groups)
     return Comparison(
         first=one.representation,
         second=other.representation,
@@ -87,11 +135,3 @@ def _compare(one: EvaluationRecord, other: EvaluationRecord, *, folder: Path) ->
         p=difference.p,
         num_test=len(first.labels),
     )
-
-
-def _outcomes(record: EvaluationRecord, folder: Path) -> Outcomes:
-    if not record.outcomes:
-        raise ValueError(
-            f"the row of {record.representation!r} keeps no outcomes of single videos; run the probe again"
-        )
-    return read_outcomes(folder / record.outcomes)

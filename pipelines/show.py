@@ -2,49 +2,44 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from scale_video.evaluate.representations import RAW_REPRESENTATIONS
 from scale_video.evaluate.result import EvaluationRecord
-from scale_video.evaluate.retrieval import RECALL_DEPTHS
-from scale_video.pipelines.candidates import LEARNED
+from scale_video.pipelines.cells import Cell, Column, Located, column_of, make_cell, spread_notes
 from scale_video.pipelines.comparison import Comparison
 from scale_video.pipelines.console import print_table
 from scale_video.pipelines.demo import DemoResult
+from scale_video.pipelines.headings import TABLE_ORDER, metric_title, shown
 from scale_video.pipelines.per_class import ClassScore
+from scale_video.pipelines.show_runs import ABOUT_P, difference_text
 
-TABLE_ORDER = (*RAW_REPRESENTATIONS, "init", *LEARNED)
-"""From what costs nothing to what is learned."""
-PROTOCOL_TITLES = {"knn": "k-NN", "linear": "linear", "nonlinear": "nonlinear", "retrieval": "retrieval"}
-METRIC_TITLES = {"top1": "top-1", "top5": "top-5", "map": "mAP"} | {f"r@{k}": f"R@{k}" for k in RECALL_DEPTHS}
-MAIN_METRICS = ("top1", "r@1", "map")
+MAIN_METRICS = ("top1", "r@1", "map", "mse")
 """Shown where there is more than one protocol; of a single one all metrics are."""
 
-_Column = tuple[str, tuple[tuple[str, float], ...], str]  # protocol, options, metric
 
+def records_table(records: Sequence[EvaluationRecord], *, title: str, folder: Path | None = None) -> None:
+    """Print one row per representation and one column per protocol and metric; seeds and draws are averaged.
 
-def records_table(records: Sequence[EvaluationRecord], *, title: str) -> None:
-    """Print one row per representation: percent by protocol and metric, with the interval or the seeds' range."""
+    Args:
+        records: Of one data set, split and experiment.
+        title: Above the table.
+        folder: That of ``results.json``; with it, means over seeds and draws have their interval too.
+    """
     columns = _columns(records)
-    cells: dict[tuple[str, _Column], list[EvaluationRecord]] = defaultdict(list)
+    located: dict[tuple[str, Column], list[Located]] = defaultdict(list)
     for record in records:
-        cells[record.representation, _column(record)].append(record)
+        located[record.representation, column_of(record)].append(Located(record, folder))
     names = [name for name in TABLE_ORDER if any(record.representation == name for record in records)]
-    rows = [(name, *(_cell(cells[name, column]) for column in columns)) for name in names]
-    metrics = {metric for _, _, metric in columns}
-    [metric, *others] = metrics
-    headings = ("representation", *(_heading(column, with_metric=bool(others)) for column in columns))
-    print_table(f"{title}: {'%' if others else f'{METRIC_TITLES[metric]} %'}", headings, rows, numbers=len(columns))
-    num_seeds = max(len(cell) for cell in cells.values())
-    click.echo(
-        "[95 % interval over test groups]"
-        if num_seeds == 1
-        else f"mean of {num_seeds} seeds (lowest – highest), or "
-        "[95 % interval over test groups] where there is one value"
-    )
-    if any(record.seen for record in records):
-        click.echo("* pre-trained on test videos of this split")
+    cells = {where: make_cell(found) for where, found in located.items() if where[1] in columns}
+    rows = [(name, *(_text(cells.get((name, column))) for column in columns)) for name in names]
+    [metric, *others] = dict.fromkeys(column.metric for column in columns)
+    headings = ("representation", *(column.title(with_metric=bool(others)) for column in columns))
+    unit = "" if others else f": {metric_title(metric, with_unit=True)}"
+    print_table(f"{title}{unit}", headings, rows, numbers=len(columns))
+    for line in spread_notes(cells.values()):
+        click.echo(line)
     for text in dict.fromkeys(record.note for record in records if record.note):
         click.echo(f"note: {text}")
 
@@ -55,16 +50,14 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> None:
         (
             f"{found.second} − {found.first}",
             "–" if found.seed is None else str(found.seed),
-            _heading((found.protocol, tuple(sorted(found.options.items())), found.metric), with_metric=True),
-            f"{100 * found.difference:+.1f} [{100 * found.ci_low:+.1f}, {100 * found.ci_high:+.1f}]",
+            _column(found).title(with_metric=True),
+            difference_text(found),
             f"{found.p:.4f}",
         )
         for found in comparisons
     ]
     print_table("differences in points of percent", ("pair", "seed", "of", "difference", "p"), rows, numbers=2)
-    click.echo(
-        "[95 % interval over test groups]; p of swapping the two within groups, two-sided, for each row by itself"
-    )
+    click.echo(ABOUT_P)
 
 
 def classes_table(scores: Sequence[ClassScore]) -> None:
@@ -78,47 +71,10 @@ def classes_table(scores: Sequence[ClassScore]) -> None:
         rows = []
         for name, number in num_test.items():
             of_class = [cells[name, *which] for which in probed]
-            values = [f"{100 * s.value:.1f} [{100 * s.ci_low:.1f}, {100 * s.ci_high:.1f}]" for s in of_class]
-            rows.append((name, str(number), *values))
+            rows.append((name, str(number), *(_class_text(score) for score in of_class)))
         headings = [name if seed is None else f"{name}, seed {seed}" for name, seed in probed]
-        title = f"{_heading(column, with_metric=True)} % by class"
+        title = f"{column.title(with_metric=True)} by class"
         print_table(title, ("class", "videos", *headings), rows, numbers=1 + len(probed))
-
-
-def _column(record: EvaluationRecord | ClassScore) -> _Column:
-    return record.protocol, tuple(sorted(record.options.items())), record.metric
-
-
-def _columns(records: Sequence[EvaluationRecord]) -> list[_Column]:
-    """By protocol, then as the records come."""
-    single = len({record.protocol for record in records}) == 1
-    found = dict.fromkeys(_column(record) for record in records if single or record.metric in MAIN_METRICS)
-    return sorted(found, key=lambda column: list(PROTOCOL_TITLES).index(column[0]))
-
-
-def _heading(column: _Column, *, with_metric: bool) -> str:
-    protocol, options, metric = column
-    named = dict(options)
-    parts = [PROTOCOL_TITLES[protocol] + (f" {METRIC_TITLES[metric]}" if with_metric else "")]
-    if "k" in named:
-        parts.append(f"k={named['k']:g}")
-    if "temperature" in named:
-        parts.append(f"T={named['temperature']:g}")
-    if "train_share" in named:
-        parts.append(f"{100 * named['train_share']:g} % of labels")
-    if named.get("share_seed"):
-        parts.append(f"draw {named['share_seed']:g}")
-    return ", ".join(parts)
-
-
-def _cell(records: Sequence[EvaluationRecord]) -> str:
-    if not records:
-        return "–"
-    values = [100 * record.value for record in records]
-    mark = "*" if any(record.seen for record in records) else ""
-    if len(records) == 1:
-        return f"{values[0]:.1f}{mark} [{100 * records[0].ci_low:.1f}, {100 * records[0].ci_high:.1f}]"
-    return f"{sum(values) / len(values):.1f}{mark} ({min(values):.1f} – {max(values):.1f})"
 
 
 def demo_result(result: DemoResult) -> None:
@@ -126,5 +82,27 @@ def demo_result(result: DemoResult) -> None:
     experiments = list(dict.fromkeys((record.dataset, record.preset) for record in result.records))
     for dataset, preset in experiments:
         chosen = [record for record in result.records if (record.dataset, record.preset) == (dataset, preset)]
-        records_table(chosen, title=dataset if preset == "demo" else f"{dataset}, {preset}")
+        title = dataset if preset == "demo" else f"{dataset}, {preset}"
+        records_table(chosen, title=title, folder=result.results.parent)
     click.echo(f"{result.results} ({result.seconds:.0f} s)")
+
+
+def _columns(records: Sequence[EvaluationRecord]) -> list[Column]:
+    """In their usual order; only main metrics where there are several protocols."""
+    single = len({record.protocol for record in records}) == 1
+    found = {column_of(record) for record in records if single or record.metric in MAIN_METRICS}
+    return sorted(found, key=lambda column: column.order)
+
+
+def _column(found: Comparison | ClassScore) -> Column:
+    """Of single rows, so that draws are told apart."""
+    return Column(found.protocol, found.metric, "label", tuple(sorted(found.options.items())))
+
+
+def _text(cell: Cell | None) -> str:
+    return "–" if cell is None else cell.text()
+
+
+def _class_text(score: ClassScore) -> str:
+    value, low, high = (shown(number, score.metric) for number in (score.value, score.ci_low, score.ci_high))
+    return f"{value} [{low}, {high}]"

@@ -1,0 +1,170 @@
+import itertools
+import json
+import runpy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from scale_video.evaluate.outcomes import read_outcomes, write_outcomes
+from scale_video.evaluate.result import EvaluationRecord
+from scale_video.pipelines.cli import main
+from scale_video.pipelines.compare_runs import ROW_FIELDS, RUN_FIELDS, CompareRequest, run_comparison
+
+write_row: Callable[..., EvaluationRecord] = runpy.run_path(str(Path(__file__).with_name("result_rows.py")))[
+    "write_row"
+]
+
+
+@pytest.fixture
+def two_labels(tmp_path: Path) -> Path:
+    """Two experiments in one file; the raw features are the same under both."""
+    for preset, accuracy in (("honest", 0.4), ("shuffled", 0.7)):
+        write_row(tmp_path, preset=preset)
+        for seed in range(2):
+            draw = seed + (10 if preset == "honest" else 20)
+            write_row(tmp_path, preset=preset, representation="cls", seed=seed, accuracy=accuracy, draw=draw)
+    return tmp_path
+
+
+def test_key_fields_are_those_of_a_row(tmp_path: Path) -> None:
+    record = write_row(tmp_path, representation="cls")
+    for field in (*RUN_FIELDS, *ROW_FIELDS):
+        other = {"representation": "h", "protocol": "linear", "metric": "top5", "seed": 5}.get(field, "other")
+        assert replace(record, **{field: other}).key != record.key, field
+    assert len(RUN_FIELDS) + len(ROW_FIELDS) + len(("options",)) == 1 + len(record.probe_key)
+
+
+def test_differences_are_those_of_a_slow_recomputation(two_labels: Path) -> None:
+    found = run_comparison(CompareRequest(two_labels, two_labels, of=("honest", "shuffled")))
+    assert (found.first, found.second) == ("honest", "shuffled")
+    assert found.differ_in == {"preset": ("honest", "shuffled")}
+    assert found.same == ("x",)
+    assert [(row.representation, row.seed) for row in found.rows] == [("cls", 0), ("cls", 1)]
+    scores = {}
+    for path in (two_labels / "outcomes").iterdir():
+        outcomes = read_outcomes(path)
+        scores[float(outcomes.scores["top1"].mean()), path.name] = outcomes
+    for row in found.rows:
+        [first] = [one for (value, _), one in scores.items() if value == row.first_value]
+        [second] = [one for (value, _), one in scores.items() if value == row.second_value]
+        gains = {
+            group: sum(
+                second.scores["top1"][index] - first.scores["top1"][index]
+                for index in range(40)
+                if first.groups[index] == group
+            )
+            for group in np.unique(first.groups)
+        }
+        assert row.difference == pytest.approx(sum(gains.values()) / 40)
+        assert row.ci_low <= row.difference <= row.ci_high
+        moving = [gain for gain in gains.values() if gain]
+        if len(moving) <= 13:
+            swaps = [abs(np.dot(signs, moving)) for signs in itertools.product((1, -1), repeat=len(moving))]
+            assert row.p == pytest.approx(np.mean([swap >= abs(sum(moving)) - 1e-9 for swap in swaps]))
+
+
+def test_videos_are_matched_by_id(two_labels: Path) -> None:
+    before = run_comparison(CompareRequest(two_labels, two_labels, of=("honest", "shuffled")))
+    record = write_row(two_labels, preset="shuffled", representation="cls", seed=0, accuracy=0.7, draw=20)
+    outcomes = read_outcomes(two_labels / record.outcomes)
+    order = np.random.default_rng(0).permutation(40)
+    write_outcomes(
+        two_labels / record.outcomes,
+        replace(
+            outcomes,
+            video_ids=outcomes.video_ids[order],
+            groups=outcomes.groups[order],
+            labels=outcomes.labels[order],
+            scores={metric: values[order] for metric, values in outcomes.scores.items()},
+            predictions=outcomes.predictions[order],
+        ),
+    )
+    assert run_comparison(CompareRequest(two_labels, two_labels, of=("honest", "shuffled"))) == before
+
+
+def test_two_folders(tmp_path: Path) -> None:
+    for name, draw in (("a", 1), ("b", 2)):
+        write_row(tmp_path / name, representation="cls", draw=draw)
+        write_row(tmp_path / name, representation="x", draw=3)
+    write_row(tmp_path / "b", representation="h")
+    found = run_comparison(CompareRequest(tmp_path / "a", tmp_path / "b"))
+    assert (found.first, found.second) == (str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (found.differ_in, found.same, found.num_unpaired) == ({}, ("x",), 1)
+    assert [row.representation for row in found.rows] == ["cls"]
+
+
+def test_backbones_of_one_file(tmp_path: Path) -> None:
+    for backbone, draw in (("svt", 1), ("rho-byol", 2)):
+        write_row(tmp_path, backbone=backbone, draw=draw, digests=("plan", "plan", f"weights of {backbone}"))
+    found = run_comparison(CompareRequest(tmp_path, tmp_path, of=("rho-byol", "svt")))
+    assert found.differ_in == {
+        "backbone": ("rho-byol", "svt"),
+        "weights_digest": ("weights of rho-byol", "weights of svt"),
+    }
+    [row] = found.rows
+    assert row.representation == "x"
+
+
+class TestRefusals:
+    def test_other_test_videos(self, tmp_path: Path) -> None:
+        write_row(tmp_path, preset="a", representation="cls")
+        write_row(tmp_path, preset="b", representation="cls", num_videos=38)
+        with pytest.raises(ValueError, match="'a' and 'b' were tested on different videos"):
+            run_comparison(CompareRequest(tmp_path, tmp_path, of=("a", "b")))
+
+    @pytest.mark.parametrize("what", ["labels", "groups"])
+    def test_other_labels_or_groups(self, tmp_path: Path, what: str) -> None:
+        write_row(tmp_path, preset="a", representation="cls")
+        record = write_row(tmp_path, preset="b", representation="cls")
+        outcomes = read_outcomes(tmp_path / record.outcomes)
+        changed = getattr(outcomes, what).copy()
+        changed[3] = changed[0]
+        write_outcomes(tmp_path / record.outcomes, replace(outcomes, **{what: changed}))
+        with pytest.raises(
+            ValueError, match=f"on different {what} of the same videos, 1 of them, the first 'video003'"
+        ):
+            run_comparison(CompareRequest(tmp_path, tmp_path, of=("a", "b")))
+
+    def test_rows_that_are_not_told_apart(self, two_labels: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        other = tmp_path_factory.mktemp("other")
+        write_row(other, preset="third", representation="cls")
+        with pytest.raises(ValueError, match=r"several rows .*\(preset honest and shuffled\); choose by --of A,B"):
+            run_comparison(CompareRequest(two_labels, other))
+
+    def test_the_same_rows(self, two_labels: Path) -> None:
+        with pytest.raises(ValueError, match="same rows; choose two of them by --of A,B: preset honest, shuffled"):
+            run_comparison(CompareRequest(two_labels, two_labels))
+
+    def test_nothing_with_these_values(self, two_labels: Path) -> None:
+        with pytest.raises(
+            ValueError, match="--of honest,none: no field has these two values; there is: preset honest"
+        ):
+            run_comparison(CompareRequest(two_labels, two_labels, of=("honest", "none")))
+
+    def test_no_pairs(self, tmp_path: Path) -> None:
+        write_row(tmp_path, preset="a", representation="cls")
+        write_row(tmp_path, preset="b", representation="h")
+        with pytest.raises(ValueError, match="'a' and 'b' have no rows that go together"):
+            run_comparison(CompareRequest(tmp_path, tmp_path, of=("a", "b")))
+
+
+class TestCommand:
+    @pytest.fixture
+    def run(self, two_labels: Path) -> Callable[..., Result]:
+        return lambda *arguments: CliRunner().invoke(main, ["compare", str(two_labels), *arguments])
+
+    def test_table_and_json_are_the_same(self, run: Callable[..., Result]) -> None:
+        shown = run("--of", "honest,shuffled").stdout
+        assert "  preset: honest | shuffled" in shown
+        assert "the same on both sides: x" in shown
+        found = json.loads(run("--of", "honest,shuffled", "--json").stdout)
+        for row in found["rows"]:
+            assert f"{100 * row['difference']:+.1f} [{100 * row['ci_low']:+.1f}, {100 * row['ci_high']:+.1f}]" in shown
+            assert f"{row['p']:.4f}" in shown
+
+    def test_of_takes_two(self, run: Callable[..., Result]) -> None:
+        assert "--of takes two names, A,B, got 'honest'" in run("--of", "honest").stderr
