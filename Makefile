@@ -1,4 +1,4 @@
-# scale-video: every target sets up what it needs. Variables: DATASET DATA STORE BACKBONE VIEWS PRESET SPLIT SEEDS
+# scale-video: every target sets up what it needs. Variables: DATASET DATA TABLE STORE BACKBONE VIEWS PRESET SPLIT SEEDS
 # WORKERS SCHEDULER RETRY, and ARGS for any other option of the command behind a target (make help).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -15,12 +15,12 @@ EXPERIMENT = --dataset "$(DATASET)" --split "$(SPLIT)" --seeds "$(SEEDS)" $(call
 	$(call given,backbone,$(BACKBONE)) $(call given,preset,$(PRESET)) $(ARGS)
 EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,store,$(STORE)) \
 	$(call given,backbone,$(BACKBONE)) $(call given,views,$(VIEWS)) $(call given,preset,$(PRESET)) \
-	$(call given,split-lists,$(SPLIT_LISTS)) $(call given,workers,$(WORKERS)) \
+	$(call given,split-lists,$(SPLIT_LISTS)) $(call given,table,$(TABLE)) $(call given,workers,$(WORKERS)) \
 	$(call given,scheduler,$(SCHEDULER)) $(ARGS)
 MINUTES ?= 20
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup demo plan extract pretrain evaluate knn linear nonlinear retrieval verify info failures motion3d motion3d-ssl \
+.PHONY: help setup demo ablations plan extract pretrain evaluate knn linear nonlinear retrieval verify info failures motion3d motion3d-ssl \
 	format format-check lint types imports test torture bench check clean
 
 help: ## list the targets
@@ -37,6 +37,10 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 demo: $(READY) ## render, extract, pre-train and evaluate the embedded data set (SEEDS=3 adds two controls)
 	@$(BIN)/scale-video demo --seeds "$(SEEDS)" $(call given,backbone,$(BACKBONE)) $(call given,workers,$(WORKERS)) $(ARGS)
+
+ablations: SEEDS = 3
+ablations: $(READY) ## take the method apart on the demo: losses, sets, masks, positions, clips at test, claims, transfer
+	@$(BIN)/scale-video ablations --seeds "$(SEEDS)" $(call given,backbone,$(BACKBONE)) $(call given,workers,$(WORKERS)) $(ARGS)
 
 plan: $(READY) ## look at the videos of DATASET in DATA and create the store
 	@$(BIN)/scale-video plan $(EXTRACTION)

@@ -40,6 +40,11 @@ class DemoRequest:
     num_videos: tuple[int, int] | None = None
     """Training and test videos; the defaults of ``DemoParameters`` when None."""
 
+    @property
+    def folder(self) -> Path:
+        """Of this rendering's ``data/``, ``features/`` and ``runs/``."""
+        return self.root if self.data_seed == 0 else self.root / f"data-seed{self.data_seed}"
+
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
@@ -58,50 +63,55 @@ def run_demo(request: DemoRequest) -> DemoResult:
         ValueError: a folder that holds a rendering or a run with other parameters.
     """
     started = perf_counter()
-    root = request.root if request.data_seed == 0 else request.root / f"data-seed{request.data_seed}"
-    experiments = [_experiment(root, request, variant="demo")]
+    experiments = [demo_experiment(request, variant="demo")]
     if request.num_seeds > 1:
         shuffled = replace(
             experiments[0],
             overrides=(*request.overrides, "pretrain.shuffle_positions=true"),
             label="demo-shuffled",
         )
-        experiments += [shuffled, _experiment(root, request, variant="demo-control")]
+        experiments += [shuffled, demo_experiment(request, variant="demo-control")]
     records: list[EvaluationRecord] = []
     for experiment in experiments:
         note(f"== {experiment.experiment} on {experiment.dataset}")
-        render(
-            experiment.dataset,
-            root / "data" / experiment.dataset,
-            num_workers=request.num_workers,
-            seed=request.data_seed,
-            num_videos=request.num_videos,
-        )
-        _extract(root, request, variant=experiment.dataset)
+        prepare_demo(request, variant=experiment.dataset)
         run_pretraining(experiment)
         protocols = PROTOCOLS if experiment is experiments[0] else ("knn",)
         records += _evaluate_once(experiment, protocols=protocols)
     return DemoResult(records=tuple(records), results=results_path(experiments[0]), seconds=perf_counter() - started)
 
 
-def _experiment(root: Path, request: DemoRequest, *, variant: str) -> ExperimentRequest:
+def demo_experiment(request: DemoRequest, *, variant: str) -> ExperimentRequest:
+    """Pre-training and evaluation on a variant of the demo."""
     return ExperimentRequest(
         dataset=variant,
-        store=str(root / "features" / f"{variant}.zarr"),
+        store=_store(request, variant),
         preset="demo",
         backbone=request.backbone,
         num_seeds=request.num_seeds,
         overrides=request.overrides,
-        runs=root / "runs",
+        runs=request.folder / "runs",
         collected_in="demo",
     )
 
 
-def _extract(root: Path, request: DemoRequest, *, variant: str) -> None:
+def prepare_demo(request: DemoRequest, *, variant: str, store: str | None = None) -> None:
+    """Render and extract what is missing of a variant.
+
+    Args:
+        request: Where, and how many videos.
+        variant: ``demo``, ``demo-hard`` or ``demo-control``.
+        store: Another store than the variant's own.
+
+    Raises:
+        ValueError: the folder holds a rendering with other parameters, or a video failed to decode.
+    """
+    data = request.folder / "data" / variant
+    render(variant, data, num_workers=request.num_workers, seed=request.data_seed, num_videos=request.num_videos)
     extraction = ExtractionRequest(
         dataset=variant,
-        data_root=root / "data" / variant,
-        store=str(root / "features" / f"{variant}.zarr"),
+        data_root=data,
+        store=store or _store(request, variant),
         preset="demo",
         overrides=request.overrides,
         backbones=(request.backbone,),
@@ -111,6 +121,10 @@ def _extract(root: Path, request: DemoRequest, *, variant: str) -> None:
     if not within_budget(result, "0"):
         failures = [failure for report in result.reports.values() for failure in report.failures]
         raise ValueError(f"{len(failures)} rendered videos failed to decode, the first: {failures[:1]}")
+
+
+def _store(request: DemoRequest, variant: str) -> str:
+    return str(request.folder / "features" / f"{variant}.zarr")
 
 
 def _evaluate_once(experiment: ExperimentRequest, *, protocols: Sequence[str]) -> list[EvaluationRecord]:
