@@ -5,7 +5,7 @@ Source: SCALE (ICCV 2023) and its published code; the defaults are the paper's.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Final
 
 from scale_video.extract.augmentation import AugmentationRanges
@@ -143,6 +143,26 @@ View = RandomView | GridView
 """An ``AugmentedView`` is a ``RandomView``."""
 _LATER: Final = {"clips_per_minute": 0.0}
 """Parameters that came later, with the values under which they are left out: plans without them stay what they were."""
+
+
+def augmented_like(view: RandomView) -> AugmentedView:
+    """The augmented view that goes with a random one: as many clips, of the same span, size and flips.
+
+    A blur is as wide, as a part of the frame, as it is in frames of 224 pixels.
+    """
+    usual = AugmentationRanges()
+    scale = view.nominal_size / 224
+    return AugmentedView(
+        num_clips=view.num_clips,
+        span_seconds=view.span_seconds,
+        nominal_size=view.nominal_size,
+        flip_probability=view.flip_probability,
+        seed=view.seed,
+        clips_per_minute=view.clips_per_minute,
+        augmentation=replace(
+            usual, min_blur_sigma=usual.min_blur_sigma * scale, max_blur_sigma=usual.max_blur_sigma * scale
+        ),
+    )
 
 
 def view_parameters(view: View) -> dict[str, Any]:

@@ -34,8 +34,12 @@ _PLANNING = options(
         f"[default: {DEMO_BACKBONE} for demo, else {VIDEOMAE_BASE}]",
     ),
     click.option(
-        "--views", callback=comma_separated, metavar="NAME[,NAME…]", help="Which views.  [default: all of the preset]"
+        "--views",
+        callback=comma_separated,
+        metavar="NAME[,NAME…]",
+        help="Which views: random, augmented, grid.  [default: all of the preset]",
     ),
+    cli_options.views,
     cli_options.preset,
     cli_options.overrides,
     click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one per core, or GPU]"),
@@ -139,6 +143,7 @@ def extract(as_json: bool, max_failures: str, profile: bool, **given: Any) -> No
 def _request(given: dict[str, Any]) -> "ExtractionRequest":
     from scale_video.pipelines.preset import default_preset
     from scale_video.pipelines.requests import ExtractionRequest
+    from scale_video.pipelines.view_options import ViewOptions
 
     dataset = given["dataset"]
     return ExtractionRequest(
@@ -149,6 +154,7 @@ def _request(given: dict[str, Any]) -> "ExtractionRequest":
         overrides=given["overrides"],
         backbones=given["backbones"] or (DEMO_BACKBONE if cli_options.is_demo(dataset) else VIDEOMAE_BASE,),
         views=given["views"] or (),
+        view_options=ViewOptions(**{name: given[name] for name in cli_options.VIEW_OPTIONS}),
         split_lists=given["split_lists"],
         num_workers=given["workers"],
         processes=not given["threads"],

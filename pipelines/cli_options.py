@@ -47,6 +47,27 @@ device = click.option(
     show_default=True,
     help="Where the backbones run; auto: a GPU if there is one.",
 )
+VIEW_OPTIONS = ("num_clips", "num_frames", "stride", "rate", "grid_size", "clips_per_minute", "max_clips")
+"""The fields of ``ViewOptions``."""
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+views = options(
+    click.option("--clips", "num_clips", type=click.IntRange(min=1), help="Clips of a video, random and augmented."),
+    click.option(
+        "--frames",
+        "num_frames",
+        type=click.IntRange(min=1),
+        help="With --stride and --rate: clips of every view span FRAMES × STRIDE / RATE seconds.  [paper: 16, 4, 30]",
+    ),
+    click.option("--stride", type=click.IntRange(min=1), help="Frames from one to the next."),
+    click.option("--rate", type=_POSITIVE, help="Frames a second that these are counted in."),
+    click.option(
+        "--grid-size",
+        type=click.IntRange(min=1),
+        help="Pixels of the short side, and of the crops, of the grid.  [paper: 256]",
+    ),
+    click.option("--clips-per-minute", type=_POSITIVE, help="Clips by the duration of each video, at least one."),
+    click.option("--max-clips", type=click.IntRange(min=1), help="The most of these."),
+)
 video_timeout = click.option(
     "--video-timeout",
     type=click.FloatRange(min=0, min_open=True, max=1_000_000),

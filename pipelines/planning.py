@@ -33,13 +33,10 @@ def views_of(request: ExtractionRequest) -> dict[str, View]:
     """The views that are asked for, by name.
 
     Raises:
-        ValueError: the preset has no such view.
+        ValueError: the preset has no such view, or an option is beyond what a view takes.
     """
     preset = load_preset(request.preset, dataset=request.dataset, overrides=request.overrides)
-    unknown = sorted(set(request.views) - set(preset.views))
-    if unknown:
-        raise ValueError(f"no view {unknown[0]!r} in preset {preset.name!r}; it has: {', '.join(preset.views)}")
-    return {name: preset.views[name] for name in request.views or preset.views}
+    return {name: request.view_options.apply(preset.view(name)) for name in request.views or preset.views}
 
 
 def list_videos(request: ExtractionRequest) -> VideoTable:

@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from scale_video.aggregate.pretrain_config import PretrainConfig
+from scale_video.evaluate.options import DEFAULT_OPTIONS, ProbeOptions
 from scale_video.extract.backbones.request import NORMALISATIONS
-from scale_video.extract.views import GridView, RandomView, View, view_from_parameters, view_parameters
+from scale_video.extract.views import (
+    AugmentedView,
+    GridView,
+    RandomView,
+    View,
+    augmented_like,
+    view_from_parameters,
+    view_parameters,
+)
 
 PretrainVideos = Literal["train", "all"]
 _FOLDER = Path(__file__).parent / "presets"
-_DEFAULT_VIEWS: Mapping[str, View] = {"random": RandomView(), "grid": GridView()}
-_KEYS = ("pretrain_videos", "normalisation", "train_view", "test_view", "views", "pretrain", "datasets")
+_DEFAULT_VIEWS: Mapping[str, View] = {"random": RandomView(), "grid": GridView(), "augmented": AugmentedView()}
+_KEYS = ("pretrain_videos", "normalisation", "train_view", "test_view", "views", "pretrain", "evaluate", "datasets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,7 @@ class Preset:
 
     name: str
     views: Mapping[str, View]
-    """By name, which is also the name of the view's group in the store."""
+    """By name, which is also the name of the view's group in the store: those that are extracted if none is named."""
     pretrain: PretrainConfig
     pretrain_videos: PretrainVideos
     """``train``: the training part of the split; ``all``: every video, as published."""
@@ -32,6 +41,19 @@ class Preset:
     """View of the test videos."""
     normalisation: str = "own"
     """Of colours, see ``BackboneRequest``."""
+    probes: ProbeOptions = DEFAULT_OPTIONS
+    """What probes on clips choose on, and their schedule: ``selection`` and ``schedule_epochs``."""
+
+    def view(self, name: str) -> View:
+        """A view by its name. ``augmented`` can be had without being defined: like ``random``, with colours changed.
+
+        Raises:
+            ValueError: there is no such view.
+        """
+        views = _with_augmented(self.views)
+        if name not in views:
+            raise ValueError(f"no view {name!r} in preset {self.name!r}; it has: {', '.join(views)}")
+        return views[name]
 
 
 def preset_names() -> tuple[str, ...]:
@@ -68,7 +90,10 @@ def load_preset(name: str, *, dataset: str, overrides: Sequence[str] = ()) -> Pr
     unknown = sorted(set(values) - set(_KEYS))
     if unknown:
         raise ValueError(f"preset {name!r} has the unknown key {unknown[0]!r}; known are: {', '.join(_KEYS)}")
-    views = {name: _view(name, parameters) for name, parameters in _table("views", values.get("views", {})).items()}
+    views: dict[str, View] = {}
+    given = _table("views", values.get("views", {}))
+    for view in sorted(given, key=lambda name: name == "augmented"):  # after the one that it is like
+        views[view] = _view(view, given[view], like=views.get("random"))
     preset = Preset(
         name=label,
         views=views,
@@ -77,13 +102,14 @@ def load_preset(name: str, *, dataset: str, overrides: Sequence[str] = ()) -> Pr
         train_view=values.get("train_view", "random"),
         test_view=values.get("test_view", "grid"),
         normalisation=values.get("normalisation", "own"),
+        probes=_probes(_table("evaluate", values.get("evaluate", {}))),
     )
     if preset.pretrain_videos not in get_args(PretrainVideos):
         raise ValueError(f"pretrain_videos must be 'train' or 'all', got {preset.pretrain_videos!r}")
     if preset.normalisation not in NORMALISATIONS:
         raise ValueError(f"normalisation must be {' or '.join(NORMALISATIONS)}, got {preset.normalisation!r}")
     for view in (preset.train_view, preset.test_view):
-        if not isinstance(view, str) or view not in views:
+        if not isinstance(view, str) or view not in _with_augmented(views):
             raise ValueError(f"preset {name!r} uses the view {view!r} but defines only: {', '.join(views) or 'none'}")
     return preset
 
@@ -103,15 +129,34 @@ def _table(name: str, value: object) -> Mapping[str, Any]:
     return value
 
 
-def _view(name: str, given: object) -> View:
-    """A view from the parameters that are given, the paper's for the rest."""
+def _with_augmented(views: Mapping[str, View]) -> dict[str, View]:
+    """The views, and ``augmented`` where it is not among them but ``random`` is."""
+    random = views.get("random")
+    if "augmented" in views or not isinstance(random, RandomView):
+        return dict(views)
+    return {**views, "augmented": augmented_like(random)}
+
+
+def _probes(given: Mapping[str, Any]) -> ProbeOptions:
+    known = ("selection", "schedule_epochs")
+    for key in given:
+        if key not in known:
+            raise ValueError(f"evaluate has the unknown key {key!r}; known are: {', '.join(known)}")
+    if not isinstance(given.get("schedule_epochs", 0), int):
+        raise ValueError(f"evaluate.schedule_epochs must be a whole number, got {given['schedule_epochs']!r}")
+    return ProbeOptions(**given)
+
+
+def _view(name: str, given: object, *, like: View | None) -> View:
+    """A view from the parameters that are given, the paper's for the rest; ``augmented`` follows ``random`` in it."""
     parameters = _table(f"views.{name}", given)
     kind = parameters.get("kind", name)
     if kind != name:
         raise ValueError(f"views.{name} is of kind {kind!r}; a view is named after its kind")
     if name not in _DEFAULT_VIEWS:
         raise ValueError(f"unknown view {name!r}; known are: {', '.join(_DEFAULT_VIEWS)}")
-    defaults = view_parameters(_DEFAULT_VIEWS[name])
+    follows = name == "augmented" and isinstance(like, RandomView)
+    defaults = view_parameters(augmented_like(like) if follows else _DEFAULT_VIEWS[name])
     default_crop = defaults.get("crop", {}).get("kind")
     crop = _table(f"views.{name}.crop", parameters.get("crop", {}))
     if crop.get("kind", default_crop) != default_crop:

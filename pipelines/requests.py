@@ -1,12 +1,13 @@
 """What a user asks of stage 1."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scale_video.extract.clip_decoders import DEFAULT_MEMORY_BYTES, DEFAULT_TIMEOUT_SECONDS, DecodeLimits
 from scale_video.extract.cluster import num_cores
 from scale_video.pipelines.cli_options import DEMO_BACKBONE
+from scale_video.pipelines.view_options import ViewOptions
 from scale_video.store.union import store_urls
 from scale_video.store.video_probe import VideoStatus, failures_named
 
@@ -25,7 +26,9 @@ class ExtractionRequest:
     backbones: tuple[str, ...] = (DEMO_BACKBONE,)
     """Each ``family[:source][@name]``; all of them see the same decoded frames."""
     views: tuple[str, ...] = ()
-    """Names out of the preset's views; all of them when empty."""
+    """Names out of the preset's views, or ``augmented``; all of the preset's when empty."""
+    view_options: ViewOptions = field(default_factory=ViewOptions)
+    """Clips, spans and sizes other than the preset's."""
     split_lists: Path | None = None
     num_workers: int | None = None
     """Of the local cluster; None: one per core, or one per GPU."""
