@@ -48,8 +48,8 @@ plan: $(READY) ## look at the videos of DATASET in DATA and create the store
 extract: $(READY) ## stage 1: clip features of DATASET in DATA into STORE (RETRY=timeout,crashed does those again)
 	@$(BIN)/scale-video extract $(EXTRACTION) $(call given,retry,$(RETRY))
 
-pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SPLIT
-	@$(BIN)/scale-video pretrain $(EXPERIMENT)
+pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SPLIT (VIEWS=random,augmented: a set of each)
+	@$(BIN)/scale-video pretrain $(EXPERIMENT) $(call given,views,$(VIEWS))
 
 evaluate: $(READY) ## several protocols at once (ARGS="--protocols all --compare x,x+cls")
 	@$(BIN)/scale-video evaluate $(EXPERIMENT)

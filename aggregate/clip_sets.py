@@ -4,6 +4,7 @@ Everything is drawn for a whole batch at once, from a generator that belongs to 
 from (seed, epoch) alone, and training that is resumed between two epochs continues as if it had never stopped.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -63,6 +64,30 @@ def draw_clip_sets(valid: Tensor, *, clips_per_set: int, generator: torch.Genera
             f"but a video has {fewest}; leave such videos out"
         )
     return random_order(valid, generator)[:, :needed].reshape(-1, SETS_PER_VIDEO, clips_per_set)
+
+
+def draw_sets_of_views(valid: Sequence[Tensor], *, clips_per_set: int, generator: torch.Generator) -> Tensor:
+    """Draw the sets of every video: two disjoint ones of a single view, or one of each of two views.
+
+    Args:
+        valid: One or S tensors of shapes (N, K) and (N, K'), bool.
+        clips_per_set: Clips of one set.
+        generator: Where the draw comes from.
+
+    Returns:
+        Clip indices, shape (N, S, clips_per_set), int64; those of set s count the clips of its own view.
+
+    Raises:
+        ValueError: a video has fewer valid clips than its sets need.
+    """
+    if len(valid) == 1:
+        return draw_clip_sets(valid[0], clips_per_set=clips_per_set, generator=generator)
+    fewest = min(int(of_view.sum(dim=1).min()) for of_view in valid)
+    if fewest < clips_per_set:
+        raise ValueError(
+            f"a set of one view needs {clips_per_set} valid clips, but a video has {fewest}; leave such videos out"
+        )
+    return torch.stack([random_order(of_view, generator)[:, :clips_per_set] for of_view in valid], dim=1)
 
 
 def draw_masked_clips(

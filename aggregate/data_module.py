@@ -5,7 +5,7 @@ Features stay float16 until they are on the training device. This is where array
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from scale_video.aggregate.clip_sets import (
     SETS_PER_VIDEO,
-    draw_clip_sets,
     draw_masked_clips,
+    draw_sets_of_views,
     epoch_generator,
 )
 from scale_video.aggregate.normalise_coordinates import normalise_coordinates
@@ -46,26 +46,40 @@ class ClipSetDataModule(LightningDataModule):
     Args:
         features: The training videos.
         config: Batch, sets, masks and seed.
+        second_view: Another view of the same videos, where the second set of each video comes from; None: both sets
+            come from ``features``.
 
     Raises:
-        ValueError: two sets need more clips than the view holds, or fewer than two videos have that many.
+        ValueError: the sets need more clips than a view holds, fewer than two videos have that many, or the videos or
+            the features of two views do not go together.
     """
 
-    def __init__(self, features: ClipFeatures, config: PretrainConfig) -> None:
+    def __init__(
+        self, features: ClipFeatures, config: PretrainConfig, *, second_view: ClipFeatures | None = None
+    ) -> None:
         super().__init__()
+        views = [features]
+        if second_view is not None:
+            _check_same_videos(features, second_view)
+            views.append(second_view)
         self.config = config
-        self._rows = torch.from_numpy(usable_videos(features.valid, clips_per_set=config.clips_per_set))
-        # from_numpy warns of arrays that can't be written, such as memory maps
-        self._features = torch.from_numpy(np.require(features.features, requirements=["C", "W"]))  # (N, K, D)
-        self._valid = torch.from_numpy(np.require(features.valid, requirements=["W"]))
-        self._coordinates = torch.from_numpy(normalise_coordinates(features.coordinates, features.valid, flips=True))
+        self._rows = torch.from_numpy(usable_videos([view.valid for view in views], clips_per_set=config.clips_per_set))
+        # from_numpy warns of arrays that can't be written, such as memory maps; each of shape (N, K, …)
+        self._features = [torch.from_numpy(np.require(view.features, requirements=["C", "W"])) for view in views]
+        self._valid = [torch.from_numpy(np.require(view.valid, requirements=["W"])) for view in views]
+        self._coordinates = [
+            torch.from_numpy(normalise_coordinates(view.coordinates, view.valid, flips=True)) for view in views
+        ]
         self.training_video_ids = tuple(features.video_ids[row] for row in self._rows.tolist())
         self.batch_size = min(config.batch_size, self.num_videos)
         if self.batch_size < config.batch_size:
             _logger.warning("batch_size lowered from %d to the %d usable videos", config.batch_size, self.batch_size)
         if left_out := features.num_videos - self.num_videos:
-            needed = SETS_PER_VIDEO * config.clips_per_set
-            _logger.warning("%d of %d videos left out: fewer than %d clips", left_out, features.num_videos, needed)
+            needed = clips_needed(len(views), clips_per_set=config.clips_per_set)
+            of_each = " in each view" if len(views) > 1 else ""
+            _logger.warning(
+                "%d of %d videos left out: fewer than %d clips%s", left_out, features.num_videos, needed, of_each
+            )
 
     @property
     def num_videos(self) -> int:
@@ -90,11 +104,11 @@ class ClipSetDataModule(LightningDataModule):
 
     def _batch(self, rows: Tensor, generator: torch.Generator) -> ClipSetBatch:
         config = self.config
-        valid = self._valid[rows]
-        clips = draw_clip_sets(valid, clips_per_set=config.clips_per_set, generator=generator)  # (N, S, K)
+        valid = [of_view[rows] for of_view in self._valid]
+        clips = draw_sets_of_views(valid, clips_per_set=config.clips_per_set, generator=generator)  # (N, S, K)
         positions = clips
         if config.shuffle_positions:  # a second draw pairs each clip with the coordinates of another
-            positions = draw_clip_sets(valid, clips_per_set=config.clips_per_set, generator=generator)
+            positions = draw_sets_of_views(valid, clips_per_set=config.clips_per_set, generator=generator)
         return ClipSetBatch(
             features=_gather(self._features, rows, clips),
             coordinates=_gather(self._coordinates, rows, positions),
@@ -126,34 +140,53 @@ class EpochBatches:
         yield from self._data.batches(self._data.trainer.current_epoch)
 
 
-def usable_videos(valid: NDArray[np.bool_], *, clips_per_set: int) -> NDArray[np.int64]:
+def clips_needed(num_views: int, *, clips_per_set: int) -> int:
+    """Clips that a video must have in each of one or two views."""
+    return SETS_PER_VIDEO // num_views * clips_per_set
+
+
+def usable_videos(valid: Sequence[NDArray[np.bool_]], *, clips_per_set: int) -> NDArray[np.int64]:
     """Rows of the videos that have clips enough for two sets, ascending.
 
     Args:
-        valid: Shape (N, K).
+        valid: One array for each view, shape (N, K); with two of them, each gives one set.
         clips_per_set: Clips of one set.
 
     Raises:
-        ValueError: two sets need more clips than the view holds, or fewer than two videos have that many.
+        ValueError: the sets need more clips than a view holds, or fewer than two videos have that many.
     """
-    num_clips = valid.shape[1]
-    needed = SETS_PER_VIDEO * clips_per_set
+    num_sets = SETS_PER_VIDEO // len(valid)
+    needed = clips_needed(len(valid), clips_per_set=clips_per_set)
+    num_clips = min(of_view.shape[1] for of_view in valid)
     if num_clips < needed:
         raise ValueError(
-            f"clips_per_set ({clips_per_set}) x {SETS_PER_VIDEO} sets needs {needed} clips, but the view holds "
-            f"{num_clips} per video; lower clips_per_set to <= {num_clips // SETS_PER_VIDEO} "
+            f"clips_per_set ({clips_per_set}) x {num_sets} set{'s' if num_sets > 1 else ''} needs {needed} clips, but "
+            f"the view holds {num_clips} per video; lower clips_per_set to <= {num_clips // num_sets} "
             f"or extract with --clips >= {needed}"
         )
-    rows = np.flatnonzero(valid.sum(axis=1) >= needed)
+    rows = np.flatnonzero(np.all([of_view.sum(axis=1) >= needed for of_view in valid], axis=0))
     if len(rows) < 2:
         raise ValueError(
             f"pre-training tells videos apart and needs at least 2 with {needed} valid clips each, got {len(rows)} "
-            f"of {len(valid)}; add videos or lower clips_per_set ({clips_per_set})"
+            f"of {len(valid[0])}; add videos or lower clips_per_set ({clips_per_set}), or extract more clips of each"
         )
     return rows
 
 
-def _gather(values: Tensor, rows: Tensor, clips: Tensor) -> Tensor:
-    """Entries (rows[n], clips[n, …]) of an (N, K, …) tensor, in one go."""
-    flat = rows.view(-1, 1, 1) * values.shape[1] + clips  # (N, S, K)
-    return values.flatten(0, 1).index_select(0, flat.flatten()).view(*flat.shape, -1)
+def _check_same_videos(one: ClipFeatures, other: ClipFeatures) -> None:
+    if one.video_ids != other.video_ids:
+        raise ValueError("the two views must hold the same videos in the same order")
+    if one.feature_dim != other.feature_dim:
+        raise ValueError(
+            f"the two views must hold features of one length, got {one.feature_dim} and {other.feature_dim}"
+        )
+
+
+def _gather(values: Sequence[Tensor], rows: Tensor, clips: Tensor) -> Tensor:
+    """Entries (rows[n], clips[n, s, k]) of the (N, K, …) tensor that set s comes from, in one go for each tensor."""
+    if len(values) > 1:
+        parts = [_gather([of_view], rows, clips[:, [s]]) for s, of_view in enumerate(values)]
+        return torch.cat(parts, dim=1)
+    [of_view] = values
+    flat = rows.view(-1, 1, 1) * of_view.shape[1] + clips  # (N, S, K)
+    return of_view.flatten(0, 1).index_select(0, flat.flatten()).view(*flat.shape, -1)

@@ -31,6 +31,7 @@ def pretrain(
     features: ClipFeatures,
     config: PretrainConfig,
     *,
+    second_view: ClipFeatures | None = None,
     run_dir: Path,
     provenance: Mapping[str, Any],
     resume: bool = True,
@@ -49,6 +50,7 @@ def pretrain(
     Args:
         features: The training videos.
         config: What to learn, and how.
+        second_view: Another view of the same videos: the second set of each comes from there.
         run_dir: The run's folder; made if absent.
         provenance: What identifies the features (store, backbone, digests of weights and plan): str, int, float, bool,
             list or dict. Kept in the checkpoint, and compared when resuming.
@@ -72,7 +74,7 @@ def pretrain(
         raise ValueError(f"checkpoint_every_seconds must not be negative, got {checkpoint_every_seconds}")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("tensorboard=True needs TensorBoard; install it with: pip install 'scale-video[tensorboard]'")
-    data = ClipSetDataModule(features, config)
+    data = ClipSetDataModule(features, config, second_view=second_view)
     record = TrainingRecord(
         config=config,
         feature_dim=features.feature_dim,

@@ -94,6 +94,13 @@ for command in (
 
 @main.command()
 @_EXPERIMENT
+@click.option(
+    "--views",
+    callback=cli_options.comma_separated,
+    metavar="NAME[,NAME]",
+    help="Where sets of clips come from: two of one view, or one of each of two, such as random,augmented.  "
+    "[default: the preset's train_view]",
+)
 @click.option("--restart", is_flag=True, help="Delete the checkpoints of these seeds and train anew.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs as well (extra [tensorboard]).")
 def pretrain(restart: bool, tensorboard: bool, **given: Any) -> None:
@@ -397,6 +404,7 @@ def _experiment_request(given: dict[str, Any]) -> "ExperimentRequest":
         runs=given["runs"].expanduser(),
         videos=given["videos"],
         label=given["label"],
+        views=given.get("views", ()),
     )
 
 

@@ -27,6 +27,8 @@ class ExperimentRequest:
     num_seeds: int = 1
     """Seeds 0 … num_seeds - 1."""
     overrides: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    """Of pre-training: one, or two that give a set of clips each; the preset's ``train_view`` when empty."""
     runs: Path = Path("runs")
     """Folder of all runs."""
     label: str | None = None

@@ -13,7 +13,7 @@ from scale_video.aggregate.pretrain import pretrain
 from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, run_dir, write_resolved_config
 from scale_video.pipelines.preset import PretrainVideos
-from scale_video.pipelines.provenance import feature_identity
+from scale_video.pipelines.provenance import training_identity
 from scale_video.store.video_table import VideoTable
 
 
@@ -30,28 +30,31 @@ def run_pretraining(request: ExperimentRequest, *, restart: bool = False, tensor
 
     Raises:
         StoreError: the store, view or features are not there, or not complete.
-        ValueError: no such split, too few videos or clips, a run folder with another configuration.
+        ValueError: no such split, too few videos or clips, a run folder with another configuration, or views that do
+            not go together.
     """
     preset = request.load_preset()
+    views = _views(request, train_view=preset.train_view)
     store = open_store(request)
-    view = preset.train_view
-    backbone = choose_backbone(store, view=view, wanted=request.backbone)
+    backbone = choose_backbone(store, view=views[0], wanted=request.backbone)
+    identity = training_identity(store, views=views, backbone=backbone)
     rows = pretraining_rows(store.videos, split=request.split, which=preset.pretrain_videos)
-    features = store.read_features(view, backbone, rows)
+    features, *second_view = (store.read_features(view, backbone, rows) for view in views)
     provenance = {
         "dataset": request.dataset,
         "split": request.split,
         "preset": preset.name,
-        **feature_identity(store, view=view, backbone=backbone),
+        **identity,
     }
     checkpoints = []
     for seed in range(request.num_seeds):
         folder = run_dir(request, backbone=backbone, seed=seed)
         config = replace(preset.pretrain, seed=seed)
-        note(f"pre-training on {len(rows)} videos of {view}/{backbone}, seed {seed}: {folder}")
+        note(f"pre-training on {len(rows)} videos of {'+'.join(views)}/{backbone}, seed {seed}: {folder}")
         checkpoint = pretrain(
             features,
             config,
+            second_view=second_view[0] if second_view else None,
             run_dir=folder,
             provenance=provenance,
             resume=not restart,
@@ -60,6 +63,23 @@ def run_pretraining(request: ExperimentRequest, *, restart: bool = False, tensor
         )
         checkpoints.append(checkpoint)
     return checkpoints
+
+
+def _views(request: ExperimentRequest, *, train_view: str) -> tuple[str, ...]:
+    """The view whose clips make both sets of a video, or the two that make one set each.
+
+    Raises:
+        ValueError: more than two, one of them twice, or none that the probes train on.
+    """
+    views = request.views or (train_view,)
+    if len(views) > 2 or len(set(views)) < len(views):
+        raise ValueError(f"--views names one view, or two that give a set of clips each, got {','.join(views)}")
+    if train_view not in views:
+        raise ValueError(
+            f"the probes read view {train_view!r}, which pre-training would not see; name it among --views (VIEWS=), "
+            f"or say --set train_view={views[0]}, then for the probes too"
+        )
+    return views
 
 
 def pretraining_rows(videos: VideoTable, *, split: str, which: PretrainVideos) -> NDArray[np.int64]:

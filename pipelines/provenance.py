@@ -2,8 +2,10 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from scale_video.store.union import ReadableStore
 
@@ -40,6 +42,30 @@ def revision_of(checkout: Path) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def training_identity(store: ReadableStore, *, views: Sequence[str], backbone: str) -> dict[str, str]:
+    """``feature_identity`` of the view that an aggregator is trained on; of a second view its name and plan as well.
+
+    Raises:
+        MissingArrayError: the store has no such view or backbone.
+        ValueError: the two views were seen by different weights.
+    """
+    first, *others = (feature_identity(store, view=view, backbone=backbone) for view in views)
+    for other in others:
+        if other["weights_digest"] != first["weights_digest"]:
+            raise ValueError(
+                f"the features of {backbone!r} in view {other['view']!r} come from other weights than those in view "
+                f"{first['view']!r} (weights_digest: {other['weights_digest']!r} != {first['weights_digest']!r}); "
+                "extract both views with the same weights, under a name of their own"
+            )
+        first |= {"second_view": other["view"], "second_plan_digest": other["plan_digest"]}
+    return first
+
+
+def trained_views(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """The views that a checkpoint says it was trained on; empty where it names none."""
+    return tuple(str(provenance[key]) for key in ("view", "second_view") if key in provenance)
 
 
 def feature_identity(store: ReadableStore, *, view: str, backbone: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from scale_video.pipelines.candidates import LEARNED, SeedRun
 from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, run_dir
 from scale_video.pipelines.preset import Preset
-from scale_video.pipelines.provenance import feature_identity
+from scale_video.pipelines.provenance import feature_identity, trained_views, training_identity
 from scale_video.store.union import ReadableStore
 
 
@@ -29,7 +29,7 @@ def own_runs(request: ExperimentRequest, store: ReadableStore, preset: Preset, *
             yield SeedRun(seed=seed, config=config, model=None, checkpoint=None, seen=False)
             continue
         loaded = load_aggregator(path)
-        for key, value in feature_identity(store, view=preset.train_view, backbone=backbone).items():
+        for key, value in _expected(loaded, store, preset, backbone=backbone).items():
             if loaded.provenance.get(key) != value:
                 raise CheckpointError(
                     f"checkpoint '{path}' was trained on other features than these ({key}: "
@@ -37,6 +37,17 @@ def own_runs(request: ExperimentRequest, store: ReadableStore, preset: Preset, *
                     "in its place, or with another --label beside it; or name it by --checkpoint, for a transfer"
                 )
         yield _seed_run(loaded, path, request, store)
+
+
+def _expected(loaded: LoadedAggregator, store: ReadableStore, preset: Preset, *, backbone: str) -> dict[str, str]:
+    """The provenance of an aggregator that was trained on the features at hand, on as many views as this one was.
+
+    One of them must be the view of the training videos; of another one, the clips must still be those of the store.
+    """
+    views = trained_views(loaded.provenance)
+    if preset.train_view not in views:
+        return feature_identity(store, view=preset.train_view, backbone=backbone)
+    return training_identity(store, views=views, backbone=backbone)
 
 
 def runs_from_elsewhere(

@@ -21,7 +21,7 @@ def plan_report(report: PlanReport) -> None:
         ("videos", str(report.num_videos)),
         ("hours of video", f"{report.seconds_of_video / 3600:.2f}"),
         *(
-            (f"clips in view {view}", f"{count} ({report.clips_per_video[view]} a video)")
+            (f"clips in view {view}", f"{count} ({_per_video(report, view)} a video)")
             for view, count in report.num_clips.items()
         ),
         ("unreadable", _with_parts(len(report.unreadable), report.num_unreadable)),
@@ -45,6 +45,14 @@ def plan_report(report: PlanReport) -> None:
     if report.forecast is not None:
         for line in _advice(report, report.forecast):
             click.echo(line)
+
+
+def _per_video(report: PlanReport, view: str) -> str:
+    """``16``; ``1.8, at most 16`` where videos have different numbers of clips."""
+    most, num_readable = report.clips_per_video[view], report.num_videos - len(report.unreadable)
+    if report.num_clips[view] == most * num_readable:
+        return str(most)
+    return f"{report.num_clips[view] / num_readable:.1f}, at most {most}"
 
 
 def _with_parts(total: int, parts: Mapping[str, int]) -> str:
