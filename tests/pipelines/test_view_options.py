@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
+from scale_video.aggregate.checkpoint import load_record
 from scale_video.extract.augmentation import AugmentationRanges
 from scale_video.extract.augmented_pixels import augment_clip
 from scale_video.extract.clip_request import ClipRequest
@@ -178,3 +179,19 @@ def test_options_that_do_not_go_together() -> None:
             ViewOptions(**options)
     with pytest.raises(ValueError, match="--clips asks for as many of every video"):
         ViewOptions(clips_per_minute=3.0, max_clips=3, num_clips=3)
+
+
+def test_videos_with_fewer_clips_than_sets_need_are_left_out_and_counted(
+    run_cli: Cli, videos: Path, extracted: Path, small_training: tuple[str, ...]
+) -> None:
+    """Of 1, 3, 5 and 7 clips: two sets of 3 are in one video alone; a set of 3 from each view is in three."""
+    given = ("pretrain", "--dataset", "folder", "--store", extracted, *small_training, "--videos", "all")
+    sets_of_3 = ("--set", "pretrain.clips_per_set=3")
+    refused = run_cli(*given, *sets_of_3, status=1).stderr
+    assert "needs at least 2 with 6 valid clips each, got 1 of 4" in refused
+    assert "or extract more clips of each" in refused
+    both = run_cli(*given, *sets_of_3, "--views", "random,augmented")
+    assert "1 of 4 videos left out: fewer than 3 clips in each view" in both.stderr
+    record = load_record(Path(both.stdout.strip()))
+    assert set(record.training_video_ids) == set(FRAMES) - {"talk/a.mp4"}
+    assert record.provenance["second_view"] == "augmented"
