@@ -65,6 +65,9 @@ class ClipRequest:
             raise ValueError(f"augmentation must be (K, {len(Augmentation)}), got {self.augmentation.shape}")
         if not np.isfinite(self.augmentation[self.valid]).all():
             raise ValueError("augmentation must be finite for every planned clip")
+        blur = self.augmentation[self.valid, Augmentation.BLUR]
+        if not ((blur >= 0) & (blur <= 1)).all():  # a store may claim anything, and a blur takes memory by its width
+            raise ValueError(f"blur must be in [0, 1] of the frame's side, got {blur.max():g}")
         if not self.enlarge:
             raise ValueError("augmentation changes finished frames; ask for enlarge=True")
 

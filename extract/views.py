@@ -101,6 +101,19 @@ class AugmentedView(RandomView):
     crop: Crop = AreaCrop(min_area=0.2, max_area=0.766)
     augmentation: AugmentationRanges = field(default_factory=AugmentationRanges)
 
+    def __post_init__(self) -> None:
+        """Check the limits.
+
+        Raises:
+            ValueError: a parameter out of its range.
+        """
+        RandomView.__post_init__(self)  # super() does not know classes with slots
+        if self.augmentation.max_blur_sigma > self.nominal_size:
+            raise ValueError(
+                f"max_blur_sigma ({self.augmentation.max_blur_sigma}) must not be larger than the frame, "
+                f"nominal_size ({self.nominal_size})"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class GridView:

@@ -8,23 +8,23 @@ from scale_video.extract.augmentation import AugmentationRanges, draw_augmentati
 from scale_video.extract.draw_plan import ProbedVideos, draw_random, draw_view
 from scale_video.extract.views import AreaCrop, AugmentedView, RandomView, view_from_parameters, view_parameters
 from scale_video.store.augmentation import Augmentation
-from scale_video.store.video_probe import VideoStatus
+from scale_video.store.video_probe import VideoProbe, VideoStatus
 
 JITTER = [Augmentation.BRIGHTNESS, Augmentation.CONTRAST, Augmentation.SATURATION]
 STEPS = slice(Augmentation.BRIGHTNESS_STEP, Augmentation.HUE_STEP + 1)
-PINNED = [
-    [0.7304688, 1.25, 1.0, 0.0],
-    [0.0, 0.0, 0.0, 0.0],
+PINNED_CLIPS = [
+    [0.0, 0.0729935169, 0.287144005, 0.829812169, 0.985844731, 4.04066563, 6.13399887],
+    [0.0, 0.0526378267, 0.0859920382, 0.958286881, 0.646139801, 7.34658623, 9.43991947],
+]
+PINNED_CHANGES = [
+    [0.778545737, 0.777685881, 1.54872763, 0.0181909949, 3.0, 1.0, 2.0, 0.0, 0.0, 0.00295925885],
+    [0.409368992, 1.16622329, 0.412772208, 0.093941845, 1.0, 0.0, 2.0, 3.0, 0.0, 0.000507604447],
 ]
 
 
-def probed(num_videos: int, *, status: int = VideoStatus.OK, **columns: float) -> ProbedVideos:
-    values = {"duration_seconds": 10.0, "frames_per_second": 25.0, "height": 240.0, "width": 320.0} | columns
-    return ProbedVideos(
-        ids=tuple(f"video {row}.mp4" for row in range(num_videos)),
-        status=np.full(num_videos, status, np.uint8),
-        **{name: np.full(num_videos, value) for name, value in values.items()},
-    )
+def probed(num_videos: int, *, status: VideoStatus = VideoStatus.OK) -> ProbedVideos:
+    probe = VideoProbe(status, duration_seconds=10.0, frames_per_second=25.0, num_frames=250, height=240, width=320)
+    return ProbedVideos.of([f"video {row}.mp4" for row in range(num_videos)], [probe] * num_videos)
 
 
 def test_the_defaults_are_those_of_rho_byol():
@@ -77,6 +77,14 @@ def test_clips_are_drawn_by_seed_view_and_id():
     assert not np.isclose(plain.coordinates[..., 5], plan.coordinates[..., 5]).any()
 
 
+def test_the_draw_of_a_video_is_pinned_across_releases_and_machines():
+    probe = VideoProbe(VideoStatus.OK, duration_seconds=10.0, frames_per_second=25.0, height=240, width=320)
+    plan = draw_view(AugmentedView(num_clips=2), ProbedVideos.of(["Kochen/Käse.mp4"], [probe]))
+    assert plan.augmentation is not None
+    np.testing.assert_array_equal(plan.coordinates[0], np.float32(PINNED_CLIPS))
+    np.testing.assert_array_equal(plan.augmentation[0], np.float32(PINNED_CHANGES))
+
+
 def test_a_video_that_could_not_be_probed_has_none():
     plan = draw_view(AugmentedView(), probed(2, status=VideoStatus.CORRUPT))
     assert plan.augmentation is not None
@@ -98,6 +106,8 @@ def test_parameters_survive_the_store_and_a_later_parameter_is_left_out():
         (lambda: AugmentationRanges(contrast=-0.1), r"contrast must be in \[0, 1\], got -0.1"),
         (lambda: AugmentationRanges(grey_probability=float("nan")), r"grey_probability must be in \[0, 1\], got nan"),
         (lambda: AugmentationRanges(min_blur_sigma=3.0), "0 < min_blur_sigma <= max_blur_sigma, got 3.0 and 2.0"),
+        (lambda: AugmentedView(nominal_size=1), r"max_blur_sigma \(2.0\) must not be larger than the frame"),
+        (lambda: AugmentedView(num_clips=0), "num_clips must be at least 1, got 0"),
         (
             lambda: view_from_parameters(view_parameters(AugmentedView()) | {"augmentation": {"hue": 0.1}}),
             "augmentation must be a table of jitter_probability, brightness",

@@ -191,5 +191,7 @@ def test_what_cannot_be_augmented_is_refused() -> None:
         ClipRequest(coordinates, valid, 2, 8, augmentation=row[:, 1:])
     with pytest.raises(ValueError, match="augmentation must be finite for every planned clip"):
         ClipRequest(coordinates, valid, 2, 8, augmentation=row * np.float32(np.nan))
+    with pytest.raises(ValueError, match=r"blur must be in \[0, 1\] of the frame's side, got 1e\+09"):
+        ClipRequest(coordinates, valid, 2, 8, augmentation=parameters(blur=1e9)[None])
     with pytest.raises(ValueError, match="augmentation changes finished frames; ask for enlarge=True"):
         ClipRequest(coordinates, valid, 2, 8, enlarge=False, augmentation=row)

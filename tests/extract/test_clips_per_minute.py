@@ -6,17 +6,18 @@ import pytest
 from scale_video.extract.draw_plan import ProbedVideos, draw_view
 from scale_video.extract.views import AugmentedView, GridView, RandomView, view_from_parameters, view_parameters
 from scale_video.store.clip_plan import Coordinate
-from scale_video.store.video_probe import VideoStatus
+from scale_video.store.video_probe import VideoProbe, VideoStatus
 
 
 def videos_of(*durations: float) -> ProbedVideos:
-    num_videos = len(durations)
-    return ProbedVideos(
-        ids=tuple(f"video {row}.mp4" for row in range(num_videos)),
-        status=np.where(np.array(durations) > 0, VideoStatus.OK, VideoStatus.CORRUPT).astype(np.uint8),
-        duration_seconds=np.array(durations),
-        **{name: np.full(num_videos, 25.0) for name in ("frames_per_second", "height", "width")},
-    )
+    """25 frames a second; a duration of 0 stands for a file that cannot be read."""
+    probes = [
+        VideoProbe(VideoStatus.OK, duration_seconds=seconds, frames_per_second=25.0, height=25, width=25)
+        if seconds
+        else VideoProbe(VideoStatus.CORRUPT, error="is empty")
+        for seconds in durations
+    ]
+    return ProbedVideos.of([f"video {row}.mp4" for row in range(len(durations))], probes)
 
 
 @pytest.mark.parametrize("make", [RandomView, AugmentedView])
