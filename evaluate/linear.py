@@ -86,6 +86,8 @@ def _fit(vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]], inverse
     model = make_pipeline(StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
+        # With one or two labels a class, scikit-learn wonders whether class numbers are quantities.
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         model.fit(vectors, labels)
     converged = True
     for warning in caught:

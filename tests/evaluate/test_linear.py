@@ -123,3 +123,10 @@ def test_large_problems_are_fitted_alike_and_say_how_far_they_are(
     assert "linear probe, C=0.0001: iteration 1 of at most 1000, objective 1.9" in caplog.text
     monkeypatch.setattr(linear, "MAX_ITERATIONS", 2)
     assert "did not converge in 2 iterations" in probe(*train, test.vectors, seed=0).note
+
+
+def test_one_label_a_class_raises_no_warning() -> None:
+    vectors = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    classes = np.arange(6)
+    predicted = probe(vectors, classes, classes, vectors, seed=0)
+    np.testing.assert_array_equal(predicted.classes, classes)

@@ -1,0 +1,68 @@
+"""The ablations on a small rendering: which trainings they make, and that their tables say what was measured."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from scale_video.evaluate.result import read_results
+from scale_video.pipelines import ablations
+from scale_video.pipelines.preset import load_preset
+
+DEFAULT = load_preset("demo", dataset="demo").pretrain
+
+
+@pytest.mark.parametrize(
+    "variation", ablations.VARIATIONS, ids=lambda variation: f"{variation.question} {variation.name}"
+)
+def test_every_variation_is_a_training_of_its_own(variation: ablations.Variation) -> None:
+    config = load_preset("demo", dataset="demo", overrides=variation.overrides).pretrain
+    assert config != DEFAULT
+    other = [load_preset("demo", dataset="demo", overrides=v.overrides).pretrain for v in ablations.VARIATIONS]
+    assert other.count(config) == 1
+
+
+def test_the_whole_run(tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [v for v in ablations.VARIATIONS if v.question in ("clips per set", "positions") and "," not in v.name]
+    assert [v.name for v in few] == ["1 (pairs of clips)", "shuffled"]
+    monkeypatch.setattr(ablations, "VARIATIONS", tuple(few))
+    monkeypatch.setattr(ablations, "CLIPS_AT_TEST", (2, 16))
+    command = ("ablations", "--videos", 24, 24, "--seeds", 1, "--set", "pretrain.epochs=1", "--workers", 2)
+    printed = run_cli(*command).output
+    folder = tmp_path / "runs/ablations"
+    found = json.loads((folder / "ablations.json").read_text())
+    page = (folder / "ablations.md").read_text()
+
+    rows = {
+        (r.dataset, r.preset, r.representation, r.protocol, r.pretrained_on != "", *r.options.values()): r.value
+        for r in read_results(folder / "results.json")
+        if r.metric == "top1"
+    }
+    for name, label in (("shuffled", "ablation-positions-shuffled"), ("both losses, sets of 8, 2 masked", "demo")):
+        cells = [
+            rows["demo", label, representation, protocol, False]
+            for protocol, representation in (("knn", "h"), ("knn", "cls"), ("knn", "x+cls"), ("linear", "x+cls"))
+        ]
+        assert f"{name} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |" in page
+        assert re.search(name + r"\W+" + r"\W+".join(f"{100 * cell:.1f}" for cell in cells), printed)
+    two = [rows["demo", "demo", "x", "knn", False, 2, draw] for draw in range(3)]
+    mean = 100 * sum(two) / 3
+    assert re.search(rf"\| 2 \| {mean:.1f} \({100 * min(two):.1f} – {100 * max(two):.1f}\) \|", page)
+    transferred = 100 * rows["demo-hard", "demo", "cls", "knn", True]
+    assert f"| trained on demo | cls | {transferred:.1f} |" in page
+    claims = {(c["claim"], c["representation"]): c["estimate"]["value"] for c in found["claims"]}
+    assert claims.keys() == {(claim, name) for claim, names in (("clips", ("x", "init h", "h")),
+                             ("sets", ("x", "init h", "init cls", "h", "cls"))) for name in names}  # fmt: skip
+    assert f"| found first | {100 * claims['sets', 'x']:.1f} |" in page.replace("the video's other set of clips ", "")
+    assert found["extraction_seconds"] > 0
+    assert not (folder / "extraction.zarr").exists()
+
+    checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/demo*/**/last.ckpt")}
+    assert len(checkpoints) == 4  # the default, two variations, and demo-hard
+    seconds = found["extraction_seconds"]
+    again = json.loads(run_cli(*command, "--json").stdout)
+    assert again["extraction_seconds"] == seconds
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/demo*/**/last.ckpt")} == checkpoints
