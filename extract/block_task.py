@@ -98,7 +98,7 @@ class VideoFailure:
     """A video that could not be had in full."""
 
     path: str
-    """Relative to the data root."""
+    """Relative to the data root; with ``#start-end`` for a part of a file."""
     status: VideoStatus
     error: str
     """One line."""
@@ -205,6 +205,7 @@ class _TargetBlock:
         self._coordinates = planned.plan(target.view, "coordinates")
         self._planned = planned.plan(target.view, "valid")
         self._augmentation = planned.augmentation(target.view)
+        self._part = planned.part
         self._num_frames, self._frame_size = attributes["num_frames"], attributes["frame_size"]
         # A GPU enlarges in passing; but augmentation is of whole frames, and done where they are decoded.
         self._enlarge = backbone.device.type == "cpu" or self._augmentation is not None
@@ -231,6 +232,7 @@ class _TargetBlock:
         """What this target wants of a video's file; None when nothing."""
         if not self._redone[video]:
             return None
+        begin_seconds, until_seconds = self._part(video)
         return ClipRequest(
             coordinates=self._coordinates[video],
             valid=self._planned[video],
@@ -238,6 +240,8 @@ class _TargetBlock:
             frame_size=self._frame_size,
             enlarge=self._enlarge,
             augmentation=None if self._augmentation is None else self._augmentation[video],
+            begin_seconds=begin_seconds,
+            until_seconds=until_seconds,
         )
 
     def add(self, video: int, clips: DecodedClips | None) -> None:

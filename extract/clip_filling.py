@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scale_video.extract.augmented_pixels import augment_clip
 from scale_video.extract.clip_pixels import ClipPainter
 from scale_video.extract.clip_request import ClipRequest
-from scale_video.extract.sample_frames import TOLERANCE_SECONDS, PendingSamples, sample_times
+from scale_video.extract.sample_frames import TOLERANCE_SECONDS, PendingSamples, sample_times, within_part
 from scale_video.extract.video_file import VideoFileError
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.video_probe import VideoStatus
@@ -49,6 +49,7 @@ class ClipFilling:
         self._request = request
         self._frames = frames
         self._duration_seconds = duration_seconds
+        self._shown_until = min(duration_seconds, request.until_seconds)
         self._augment_seconds = 0.0
         self._error: VideoFileError | None = None
         self._cause = ""
@@ -56,9 +57,10 @@ class ClipFilling:
 
     def restart(self) -> None:
         """Forget what has been answered."""
-        self.pending = PendingSamples(
-            sample_times(self._request.coordinates, num_frames=self._request.num_frames), planned=self._request.valid
-        )
+        request = self._request
+        times = sample_times(request.coordinates, num_frames=request.num_frames)
+        times = within_part(times, begin_seconds=request.begin_seconds, until_seconds=request.until_seconds)
+        self.pending = PendingSamples(times, planned=request.valid)
 
     def conclude(self, *, problem: str = "", read_seconds: float = 0.0) -> None:
         """Note how the file looks at the moment when the last sample has been answered.
@@ -104,7 +106,7 @@ class ClipFilling:
             why = f"{np.count_nonzero(lost)} of {np.count_nonzero(planned)} clips cannot be decoded: {self._cause}"
         elif num_bytes_cut_off:
             status, why = VideoStatus.PARTIAL, f"is {num_bytes_cut_off} bytes shorter than its header says"
-        elif self._request.coordinates[planned, Coordinate.END].max() > self._duration_seconds - TOLERANCE_SECONDS:
+        elif self._request.coordinates[planned, Coordinate.END].max() > self._shown_until - TOLERANCE_SECONDS:
             status = VideoStatus.PADDED
         return DecodedClips(self._frames, had, status, why, None if self._request.enlarge else self.painter.sizes)
 

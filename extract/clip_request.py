@@ -1,5 +1,6 @@
 """What one view and one backbone want of a video: which clips, how many frames of each, how large."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +29,16 @@ class ClipRequest:
     augmentation: NDArray[np.float32] | None = None
     """Shape (K, A), columns of ``Augmentation``: how colours and sharpness of the finished frames are changed. Not read
     where ``valid`` is false. None: not at all."""
+    begin_seconds: float = 0.0
+    """Of the part of the file in which the clips lie: no frame from outside it is shown."""
+    until_seconds: float = math.inf
+    """Its end, excluded."""
 
     def __post_init__(self) -> None:
         """Check that something can be decoded of it.
 
         Raises:
-            ValueError: arrays of other shapes, no planned clip, sizes below 1, a box or span without extent, an
+            ValueError: arrays of other shapes, no planned clip, sizes below 1, a box, span or part without extent, an
                 augmentation of frames that another device enlarges.
         """
         coordinates, valid = self.coordinates, self.valid
@@ -56,6 +61,11 @@ class ClipRequest:
                 )
         if not (planned[:, Coordinate.START] <= planned[:, Coordinate.END]).all():
             raise ValueError("start must not be after end, in seconds, for every planned clip")
+        if not 0 <= self.begin_seconds < self.until_seconds:
+            raise ValueError(
+                f"begin_seconds ({self.begin_seconds:g}) must be 0 or more, and less than until_seconds "
+                f"({self.until_seconds:g})"
+            )
         self._check_augmentation()
 
     def _check_augmentation(self) -> None:

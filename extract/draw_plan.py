@@ -27,6 +27,7 @@ from scale_video.extract.views import (
 )
 from scale_video.store.augmentation import Augmentation
 from scale_video.store.clip_plan import ClipPlan, Coordinate
+from scale_video.store.video_parts import VideoParts
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 
 Floats = NDArray[np.float64]
@@ -46,8 +47,11 @@ class ProbedVideos:
     """N ids; they seed the draw."""
     status: NDArray[np.uint8]
     """Shape (N,): codes of ``VideoStatus``; only ``OK`` videos get clips."""
+    begin_seconds: Floats
+    """Shape (N,), as are the next four; not looked at where the status is not ``OK``. Where the video begins in its
+    file: 0, unless it is a part of it."""
     duration_seconds: Floats
-    """Shape (N,), as are the next three; not looked at where the status is not ``OK``."""
+    """Of the video, or of the part."""
     frames_per_second: Floats
     height: Floats
     """Pixels of the upright frame."""
@@ -60,17 +64,22 @@ class ProbedVideos:
             ValueError: one of these does not hold.
         """
         readable = self.status == VideoStatus.OK
-        for name in ("status", "duration_seconds", "frames_per_second", "height", "width"):
+        for name in ("status", "begin_seconds", "duration_seconds", "frames_per_second", "height", "width"):
             column = getattr(self, name)
             if column.shape != (len(self.ids),):
                 raise ValueError(f"{name} must be one value for each of {len(self.ids)} videos, got {column.shape}")
-            if name != "status" and not (bad := column[readable] > 0).all():
+            if name not in ("status", "begin_seconds") and not (bad := column[readable] > 0).all():
                 row = np.flatnonzero(readable)[np.argmin(bad)]
                 raise ValueError(f"{name} of readable video {self.ids[row]!r} must be above 0, got {column[row]}")
 
     @classmethod
-    def of(cls, ids: Sequence[str], probes: Sequence[VideoProbe]) -> "ProbedVideos":
+    def of(cls, ids: Sequence[str], probes: Sequence[VideoProbe], parts: VideoParts | None = None) -> "ProbedVideos":
         """Gather the probes of the videos with these ids, in the same order.
+
+        Args:
+            ids: of N videos.
+            probes: of their files; not ``OK`` where a part begins after the end of its file.
+            parts: which part of its file each video is; the whole of it where None.
 
         Raises:
             ValueError: not as many probes as ids.
@@ -79,10 +88,12 @@ class ProbedVideos:
         def column(name: str) -> Floats:
             return np.array([getattr(probe, name) for probe in probes], dtype=np.float64)
 
+        parts = VideoParts.of(None, None, num_videos=len(ids)) if parts is None else parts
         return cls(
             ids=tuple(ids),
             status=np.array([probe.status for probe in probes], dtype=np.uint8),
-            duration_seconds=column("duration_seconds"),
+            begin_seconds=parts.begin_seconds,
+            duration_seconds=parts.durations(column("duration_seconds")),
             frames_per_second=column("frames_per_second"),
             height=column("height"),
             width=column("width"),
@@ -265,6 +276,7 @@ def _plan(
     The first ``num_clips`` of each row are valid.
     """
     # The last sample time is included: one frame before the span's end, but never before the start.
+    start = start + videos.begin_seconds[rows, None]
     last_sample = np.maximum(view.span_seconds - 1 / videos.frames_per_second[rows], 0)[:, None]
     columns = {
         Coordinate.FLIP: flip,

@@ -20,6 +20,7 @@ from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.views import View
 from scale_video.store.clip_plan import ClipPlan, Coordinate
 from scale_video.store.create import default_block_size
+from scale_video.store.video_parts import VideoParts
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 
 NUM_SAMPLED: Final = 3
@@ -87,6 +88,7 @@ def forecast(
     data_root: str,
     paths: Sequence[str],
     probes: Sequence[VideoProbe],
+    parts: VideoParts | None = None,
     views: Sequence[View],
     plans: Sequence[ClipPlan],
     backbones: Sequence[BackboneRequest],
@@ -99,6 +101,7 @@ def forecast(
         data_root: folder that ``paths`` are relative to.
         paths: N paths.
         probes: N probes, at least one of them ``OK``.
+        parts: which part of its file each row is; the whole of it where None.
         views: those planned.
         plans: their plans, in the same order.
         backbones: all that will be asked for.
@@ -108,7 +111,9 @@ def forecast(
         ValueError: a backbone cannot be loaded.
         KilledWorker: the worker died.
     """
-    samples = _sample(paths, probes, plans)
+    parts = VideoParts.of(None, None, num_videos=len(paths)) if parts is None else parts
+    row_seconds = parts.durations(np.array([probe.duration_seconds for probe in probes])).tolist()
+    samples = _sample(paths, probes, plans, row_seconds=row_seconds)
     sizes = {plan.view: view.nominal_size for view, plan in zip(views, plans, strict=True)}
     costs: Costs = client.submit(
         measure_costs, data_root, samples, nominal_sizes=sizes, backbones=tuple(backbones), limits=limits, pure=False
@@ -124,7 +129,9 @@ def forecast(
         for plan in plans
         for backbone in backbones
     )
-    num_pixels = sum(float(p.num_frames) * p.height * p.width for p in probes if p.status == VideoStatus.OK)
+    num_pixels = sum(
+        _pixels(probe, some) for probe, some in zip(probes, row_seconds, strict=True) if probe.status == VideoStatus.OK
+    )
     decode = (
         num_pixels * costs.decode_seconds_per_pixel + sum(t.num_clips for t in targets) * costs.resize_seconds_per_clip
     )
@@ -149,7 +156,14 @@ def forecast(
     )
 
 
-def _sample(paths: Sequence[str], probes: Sequence[VideoProbe], plans: Sequence[ClipPlan]) -> list[SampledVideo]:
+def _pixels(probe: VideoProbe, seconds: float) -> float:
+    """Of all frames of so many seconds of a file."""
+    return min(float(probe.num_frames), seconds * probe.frames_per_second) * probe.height * probe.width
+
+
+def _sample(
+    paths: Sequence[str], probes: Sequence[VideoProbe], plans: Sequence[ClipPlan], *, row_seconds: Sequence[float]
+) -> list[SampledVideo]:
     """A few random readable videos, with some of their clips."""
     planned = np.any([plan.valid.any(axis=1) for plan in plans], axis=0)
     rows = np.flatnonzero(planned)
@@ -160,7 +174,7 @@ def _sample(paths: Sequence[str], probes: Sequence[VideoProbe], plans: Sequence[
         coordinates, augmentations, share = {}, {}, 0.0
         for plan in plans:
             clips = plan.coordinates[row, plan.valid[row]]
-            count = len(clips) if probe.duration_seconds <= LONG_SECONDS else min(CLIPS_OF_LONG, len(clips))
+            count = len(clips) if row_seconds[row] <= LONG_SECONDS else min(CLIPS_OF_LONG, len(clips))
             if count:
                 # The first of the clips: they cover as large a part of the video as they are of the clips.
                 chosen_clips = np.argsort(clips[:, Coordinate.START], kind="stable")[:count]
@@ -168,6 +182,6 @@ def _sample(paths: Sequence[str], probes: Sequence[VideoProbe], plans: Sequence[
                 if plan.augmentation is not None:
                     augmentations[plan.view] = plan.augmentation[row, plan.valid[row]][chosen_clips]
                 share = max(share, count / len(clips))
-        num_pixels = share * probe.num_frames * probe.height * probe.width
+        num_pixels = share * _pixels(probe, row_seconds[row])
         samples.append(SampledVideo(paths[row], probe.duration_seconds, coordinates, num_pixels, augmentations))
     return samples

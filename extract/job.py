@@ -146,8 +146,8 @@ def target_report(store: FeatureStore, view: str, backbone: str) -> TargetReport
         counts.update(status.tolist())
         failed = [place for place, code in enumerate(status.tolist()) if VideoStatus(code).is_failure]
         if failed:
-            paths = store.column("path", rows)
-            failures += [VideoFailure(str(paths[i]), VideoStatus(status[i]), errors[i]) for i in failed]
+            names = store.file_names(rows)
+            failures += [VideoFailure(names[i], VideoStatus(status[i]), errors[i]) for i in failed]
     return TargetReport(
         num_videos=store.num_videos,
         counts={VideoStatus(code).name.lower(): count for code, count in sorted(counts.items())},

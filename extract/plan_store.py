@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from scale_video.extract.block_task import VideoFailure
 from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.draw_plan import ProbedVideos, draw_view
 from scale_video.extract.forecast import Forecast, forecast, predicted_block_size
-from scale_video.extract.probing import probe_videos
+from scale_video.extract.probing import probe_table
 from scale_video.extract.views import View
 from scale_video.store.create import create_store, default_block_size, make_room
 from scale_video.store.location import StoreLocation
@@ -45,11 +45,13 @@ class PlanReport:
     num_too_short: int
     """Shorter than a clip of some view: their last frame will repeat."""
     duplicates: tuple[tuple[str, str], ...]
-    """The first file of some content (``VideoProbe.content_digest``), and each other that has the same, by path."""
+    """The first file of some content (``VideoProbe.content_digest``), and each other that has the same, by path; of
+    parts of files, those that are the same part."""
     leaking: tuple[tuple[str, str], ...]
-    """Pairs of equal files of which one is for training and the other for testing in some split, by path."""
+    """Pairs of equal files of which one is for training and the other for testing in some split, by path; of parts of
+    files, those that overlap."""
     num_unlabelled: Mapping[str, int]
-    """Videos without a label, by label column; empty when the data set has no labels at all."""
+    """Videos without a label or number, by column; empty when the data set has none at all."""
     block_size: int
     """Videos in a block."""
     default_block_size: int
@@ -84,7 +86,7 @@ def plan_store(
         backbones: what will be extracted; hours and bytes are predicted for these, in a matter of seconds.
         block_size: videos in a block; chosen when None, so that a block takes about ten predicted minutes at most.
         limits: time and memory for a look at one file, and processes per worker.
-        progress: called with the number of videos seen so far.
+        progress: called with the number of files seen so far.
         check: called before anything is created; raises what must end the plan, such as a disk that is gone.
 
     Raises:
@@ -92,10 +94,11 @@ def plan_store(
         ValueError: not one of the videos can be read.
     """
     make_room(StoreLocation.of(store_url))  # not after hours of looking at videos
-    probes = probe_videos(client, data_root, videos.paths, limits=limits, progress=progress)
+    probes = probe_table(client, data_root, videos, limits=limits, progress=progress)
+    parts = videos.parts
     unreadable = tuple(
-        VideoFailure(path, probe.status, probe.error)
-        for path, probe in zip(videos.paths, probes, strict=True)
+        VideoFailure(videos.paths[row] + parts.suffix(row), probe.status, probe.error)
+        for row, probe in enumerate(probes)
         if probe.status != VideoStatus.OK
     )
     if len(unreadable) == videos.num_videos:
@@ -103,7 +106,7 @@ def plan_store(
         raise ValueError(
             f"none of the {videos.num_videos} videos can be read; the first, {first.path!r}: {first.error}"
         )
-    probed = ProbedVideos.of(videos.ids, probes)
+    probed = ProbedVideos.of(videos.ids, probes, parts)
     plans = [draw_view(view, probed) for view in views]
     predicted = None
     if backbones:
@@ -113,6 +116,7 @@ def plan_store(
                 data_root=data_root,
                 paths=videos.paths,
                 probes=probes,
+                parts=parts,
                 views=views,
                 plans=plans,
                 backbones=backbones,
@@ -127,25 +131,33 @@ def plan_store(
         check()
     create_store(store_url, videos=videos, probes=probes, plans=plans, block_size=block_size, attributes=attributes)
     readable = [probe for probe in probes if probe.status == VideoStatus.OK]
+    seconds = probed.duration_seconds[probed.status == VideoStatus.OK]
     longest_span = max(view.span_seconds for view in views)
     duplicates, leaking = _duplicates(videos, probes)
     return PlanReport(
         num_videos=videos.num_videos,
         num_clips={plan.view: int(plan.valid.sum()) for plan in plans},
         clips_per_video={plan.view: plan.num_clips for plan in plans},
-        seconds_of_video=sum(probe.duration_seconds for probe in readable),
+        seconds_of_video=float(seconds.sum()),
         num_unreadable=dict(sorted(Counter(failure.status.name.lower() for failure in unreadable).items())),
         unreadable=unreadable,
         num_rotated=sum(probe.rotation_degrees != 0 for probe in readable),
         num_variable_rate=sum(probe.variable_frame_rate for probe in readable),
-        num_too_short=sum(probe.duration_seconds < longest_span for probe in readable),
+        num_too_short=int((seconds < longest_span).sum()),
         duplicates=duplicates,
         leaking=leaking,
-        num_unlabelled={name: int((label < 0).sum()) for name, label in sorted(videos.labels.items())},
+        num_unlabelled=_num_unlabelled(videos),
         block_size=block_size,
         default_block_size=default_block_size(videos.num_videos),
         forecast=predicted,
     )
+
+
+def _num_unlabelled(videos: VideoTable) -> dict[str, int]:
+    absent: dict[str, NDArray[np.bool_]] = {name: label < 0 for name, label in videos.labels.items()}
+    absent |= {name: np.all(labels < 0, axis=1) for name, labels in videos.label_sets.items()}
+    absent |= {name: np.isnan(target) for name, target in videos.targets.items()}
+    return {name: int(rows.sum()) for name, rows in sorted(absent.items())}
 
 
 Pairs = tuple[tuple[str, str], ...]
@@ -155,27 +167,51 @@ def _duplicates(videos: VideoTable, probes: Sequence[VideoProbe]) -> tuple[Pairs
     """Each copy with the first file of its content, and the copies that lie on both sides of any split."""
     digests = np.array([probe.content_digest for probe in probes], dtype=np.uint64)
     rows = np.flatnonzero(digests)  # 0: the file could not be read
-    _, first, content = np.unique(digests[rows], return_index=True, return_inverse=True)
-    original = rows[first[content]]
-    copies = rows[original != rows]
-    paths = videos.paths
-    duplicates = tuple(
-        (paths[a], paths[b]) for a, b in zip(original[original != rows].tolist(), copies.tolist(), strict=True)
-    )
+    _, content = np.unique(digests[rows], return_inverse=True)
+    parts = videos.parts
+    begin, end = parts.begin_seconds[rows], parts.end_seconds[rows]
+    what = content
+    if parts.any:
+        what = np.unique(np.stack([content, begin, end]), axis=1, return_inverse=True)[1].reshape(-1)
+    _, first, which = np.unique(what, return_index=True, return_inverse=True)
+    original = rows[first[which]]
+    is_copy = original != rows
+
+    def pair(one: int, other: int) -> tuple[str, str]:
+        return videos.paths[one] + parts.suffix(one), videos.paths[other] + parts.suffix(other)
+
+    duplicates = tuple(map(pair, original[is_copy].tolist(), rows[is_copy].tolist()))
     leaking = set()
     for split in videos.splits:
-        for train, test in _across(content, rows, videos.in_split(split, "train"), videos.in_split(split, "test")):
-            leaking.add((paths[train], paths[test]))
+        train, test = (np.isin(rows, videos.in_split(split, part)) for part in ("train", "test"))
+        for one, other in _across(content, train, test, begin=begin, end=end):
+            leaking.add(pair(int(rows[one]), int(rows[other])))
     return duplicates, tuple(sorted(leaking))
 
 
 def _across(
-    content: NDArray[np.int64], rows: NDArray[np.int64], train: NDArray[np.int64], test: NDArray[np.int64]
-) -> list[tuple[int, int]]:
-    """Every test video whose content is that of a training video, with the first such, as rows."""
-    trained = np.flatnonzero(np.isin(rows, train))
-    tested = np.flatnonzero(np.isin(rows, test))
-    known, first = np.unique(content[trained], return_index=True)
-    leaking = tested[np.isin(content[tested], known)]
-    original = trained[first[np.searchsorted(known, content[leaking])]]
-    return list(zip(rows[original].tolist(), rows[leaking].tolist(), strict=True))
+    content: NDArray[np.int64],
+    train: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+    *,
+    begin: NDArray[np.float64],
+    end: NDArray[np.float64],
+) -> Iterator[tuple[int, int]]:
+    """Every test video which shows something that a training video shows, with the first such, as places."""
+    shared = np.intersect1d(content[train], content[test])
+    order = np.argsort(content, kind="stable")  # keeps the order of rows within a content
+    lows, highs = (np.searchsorted(content, shared, side=side, sorter=order) for side in ("left", "right"))
+    for low, high in zip(lows.tolist(), highs.tolist(), strict=True):
+        places = order[low:high]
+        trained, tested = places[train[places]].tolist(), places[test[places]].tolist()
+        # Copies have equal bounds: each pair of bounds is compared once, for its first training video.
+        of_bounds: dict[tuple[float, float], int] = {}
+        for place in trained:
+            of_bounds.setdefault((begin[place], end[place]), place)
+        found: dict[tuple[float, float], int | None] = {}
+        for place in tested:
+            bounds = begin[place], end[place]
+            if bounds not in found:
+                found[bounds] = next((p for (b, e), p in of_bounds.items() if b < bounds[1] and bounds[0] < e), None)
+            if (original := found[bounds]) is not None:
+                yield original, place

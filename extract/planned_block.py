@@ -37,6 +37,11 @@ class PlannedBlock:
         """A column of the table of videos: ``path``, ``duration_seconds``, ``probe_status`` or ``probe_error``."""
         return self._run[VIDEOS, name][self._rows]
 
+    def part(self, row: int) -> tuple[float, float]:
+        """Beginning and end, in seconds, of the part of its file that a row of the block is; (0, inf) for all of it."""
+        begin, end = self.column("begin_seconds")[row], self.column("end_seconds")[row]
+        return float(begin), float(end)
+
     def plan(self, view: str, name: str) -> NDArray[Any]:
         """An array of a view's plan: ``coordinates`` or ``valid``."""
         return self._run[view, name][self._rows]
@@ -56,6 +61,8 @@ def _read_run(
     """
     rows = slice(first, stop)
     run = {(VIDEOS, name): store.column(name, rows) for name in _COLUMNS}
+    parts = store.parts(rows)
+    run |= {(VIDEOS, "begin_seconds"): parts.begin_seconds, (VIDEOS, "end_seconds"): parts.end_seconds}
     for view in views:
         plan = store.plan_arrays(view)
         wanted = ("coordinates", "valid", AUGMENTATION_ARRAY)

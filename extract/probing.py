@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 from distributed import Client, KilledWorker
@@ -11,6 +12,7 @@ from scale_video.extract.bounded_map import bounded_map
 from scale_video.extract.clip_decoders import DecodeLimits
 from scale_video.extract.worker_paths import check_data_root, video_path, worker_path
 from scale_video.store.video_probe import VideoProbe, VideoStatus
+from scale_video.store.video_table import VideoTable
 
 PROBES_PER_TASK = 32
 
@@ -63,6 +65,43 @@ def probe_videos(
                 if progress is not None:
                     progress(seen)
     return tuple(probe for probe in probes if probe is not None)
+
+
+def probe_table(
+    client: Client,
+    root: str,
+    videos: VideoTable,
+    *,
+    limits: DecodeLimits | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[VideoProbe, ...]:
+    """Look at the file of every row, once at a file that has several rows.
+
+    A row that is a part of a file which ends before it is ``CORRUPT``, whatever else is in the file.
+
+    Args:
+        client: connected to workers that see the videos.
+        root: the data root, as the client sees it.
+        videos: N rows.
+        limits: as in ``probe_videos``.
+        progress: called with the number of files seen so far.
+
+    Raises:
+        ConnectionError: see ``probe_videos``.
+        StoreError: see ``probe_videos``.
+    """
+    paths = tuple(dict.fromkeys(videos.paths))
+    found = dict(zip(paths, probe_videos(client, root, paths, limits=limits, progress=progress), strict=True))
+    begins = videos.parts.begin_seconds.tolist()
+    return tuple(_of_part(found[path], begin) for path, begin in zip(videos.paths, begins, strict=True))
+
+
+def _of_part(probe: VideoProbe, begin_seconds: float) -> VideoProbe:
+    """The probe of a file as that of a row which begins there."""
+    if probe.status != VideoStatus.OK or begin_seconds < probe.duration_seconds:
+        return probe
+    error = f"the part begins at {begin_seconds:.10g} s, but the file ends at {probe.duration_seconds:.2f} s"
+    return replace(probe, status=VideoStatus.CORRUPT, error=error)
 
 
 def _probe_chunk(root: str, limits: DecodeLimits, chunk: Chunk) -> list[VideoProbe]:

@@ -33,6 +33,21 @@ def sample_times(coordinates: NDArray[np.float32], *, num_frames: int) -> NDArra
     return times
 
 
+def within_part(times: NDArray[np.float64], *, begin_seconds: float, until_seconds: float) -> NDArray[np.float64]:
+    """Sample times that only frames of a part ``[begin, until)`` of the file answer.
+
+    Its first frame is the one shown at its beginning, its last one the last that begins at least a millisecond before
+    its end. Example: part [1, 2), a frame each half second, times [.9, 1.4, 1.9, 2.4] -> frames at [1, 1, 1.5, 1.5].
+
+    Args:
+        times: Seconds, any shape.
+        begin_seconds: Of the part.
+        until_seconds: Of the part; inf for the end of the file.
+    """
+    last = max(begin_seconds, until_seconds - 2 * TOLERANCE_SECONDS)  # a frame counts as shown a millisecond early
+    return np.clip(times, begin_seconds, last)
+
+
 class PendingSamples:
     """The samples of a video's clips in order of time, as a stream of frames answers them one after the other."""
 

@@ -129,14 +129,24 @@ def export_clip(query: ClipQuery) -> ShownClip:
     status, valid, error = _outcome(store, query.view, backbone, row, query.clip)
     times = sample_times(coordinates, num_frames=num_frames)[0]
     augmentation = _augmentation(plan, row, query.clip)
-    request = ClipRequest(coordinates, np.ones(1, np.bool_), num_frames, frame_size, augmentation=augmentation)
-    output = query.output or Path(f"{PurePosixPath(video_id).stem}-{query.view}-{query.clip}.png")
+    one_row = slice(row, row + 1)
+    path, part = str(store.column("path", one_row)[0]), store.parts(one_row)
+    request = ClipRequest(
+        coordinates,
+        np.ones(1, np.bool_),
+        num_frames,
+        frame_size,
+        augmentation=augmentation,
+        begin_seconds=float(part.begin_seconds[0]),
+        until_seconds=float(part.end_seconds[0]),
+    )
+    output = query.output or Path(f"{PurePosixPath(path).stem}{part.suffix(0)}-{query.view}-{query.clip}.png")
     write_clip(output.expanduser(), _decode(store, query, row, request), seconds=times.tolist())
     box = coordinates[0, [Coordinate.TOP, Coordinate.LEFT, Coordinate.BOTTOM, Coordinate.RIGHT]].tolist()
     return ShownClip(
         store=store.location.url,
         id=video_id,
-        path=str(store.column("path", slice(row, row + 1))[0]),
+        path=path,
         row=row,
         view=query.view,
         clip=query.clip,

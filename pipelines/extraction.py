@@ -214,7 +214,7 @@ def _plan(
     limits: DecodeLimits,
     check: Callable[[], None],
 ) -> PlanReport:
-    with ticking("looking at videos", videos.num_videos) as ticker:
+    with ticking("looking at videos", len(set(videos.paths))) as ticker:
         return plan_store(
             client,
             store_url=request.target_store,

@@ -25,7 +25,7 @@ class FailureRecord:
     """``<view>/<backbone>``, or ``plan``."""
     status: VideoStatus
     path: str
-    """Relative to the data root."""
+    """Relative to the data root; with ``#start-end`` for a part of a file."""
     error: str
     """Why, in one line."""
 
@@ -74,9 +74,9 @@ def _planning_failures(store: FeatureStore, statuses: frozenset[VideoStatus]) ->
         status = store.column("probe_status", rows)
         failed = np.flatnonzero(np.isin(status, wanted)).tolist()
         if failed:
-            paths, errors = store.column("path", rows), store.column("probe_error", rows)
+            names, errors = store.file_names(rows), store.column("probe_error", rows)
             for place in failed:
-                yield FailureRecord(PLAN, VideoStatus(status[place]), str(paths[place]), str(errors[place]))
+                yield FailureRecord(PLAN, VideoStatus(status[place]), names[place], str(errors[place]))
 
 
 def _extraction_failures(
@@ -88,6 +88,6 @@ def _extraction_failures(
         if len(failed):
             # What could not be planned has that for its status, too, and is listed once.
             readable = store.column("probe_status", rows)[failed] == VideoStatus.OK
-            paths = store.column("path", rows)
+            names = store.file_names(rows)
             for place in failed[readable].tolist():
-                yield FailureRecord(f"{view}/{backbone}", VideoStatus(status[place]), str(paths[place]), errors[place])
+                yield FailureRecord(f"{view}/{backbone}", VideoStatus(status[place]), names[place], errors[place])

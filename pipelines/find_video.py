@@ -40,6 +40,9 @@ def find_video(store: FeatureStore, text: str, *, data_root: Path | None = None)
 
     Returns:
         The row; None when there is no such video.
+
+    Raises:
+        ValueError: it is the path of a file of which several rows are parts.
     """
     ids = store.ids
     names = {text}
@@ -47,9 +50,12 @@ def find_video(store: FeatureStore, text: str, *, data_root: Path | None = None)
         root = str(data_root.expanduser().absolute())
         names.add(Path(os.path.relpath(Path(text).expanduser().absolute(), root)).as_posix())
     for column in (ids, tuple(store.column("path"))):
-        for row, name in enumerate(column):
-            if name in names:
-                return row
+        found = [row for row, name in enumerate(column) if name in names]
+        if len(found) > 1 and store.parts().any:
+            shown = ", ".join(repr(ids[row]) for row in found[:NUM_SUGGESTED])
+            raise ValueError(f"{text!r} has {len(found)} parts in store {store.url!r}; name one of them: {shown}, …")
+        if found:
+            return found[0]
     return None
 
 

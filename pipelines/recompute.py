@@ -148,12 +148,17 @@ class _Target:
     def compare(self, sample: _Sample, decoders: ClipDecoders) -> None:
         """Decode and embed the clips of a sample, and note their distances."""
         rows = slice(sample.row, sample.row + 1)
-        name, probe = str(self.store.column("path", rows)[0]), self.store.probes(rows)[0]
-        path = video_path(str(self._root), name)
+        name, probe, part = self.store.file_names(rows)[0], self.store.probes(rows)[0], self.store.parts(rows)
+        path = video_path(str(self._root), str(self.store.column("path", rows)[0]))
         coordinates = np.asarray(self._coordinates[sample.row])[sample.clips]
         augmentation = None if self._augmentation is None else np.asarray(self._augmentation[sample.row])[sample.clips]
         request = ClipRequest(
-            coordinates, np.ones(len(sample.clips), np.bool_), *self._frames, augmentation=augmentation
+            coordinates,
+            np.ones(len(sample.clips), np.bool_),
+            *self._frames,
+            augmentation=augmentation,
+            begin_seconds=float(part.begin_seconds[0]),
+            until_seconds=float(part.end_seconds[0]),
         )
         decoded = next(decoders.decode([VideoOrder(path, probe.duration_seconds, (request,))])).clips[0]
         if decoded.status == VideoStatus.MISSING:

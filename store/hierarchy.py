@@ -255,7 +255,7 @@ class StoreHierarchy:
             MissingArrayError: it is absent, or is not what the format demands.
         """
         length = self.num_videos if length is None else length
-        lengths = dict(zip(layout.dimensions, (length, num_classes), strict=False))
+        lengths = dict(zip(layout.dimensions, (length, num_classes or 0), strict=False))
         return self._array(group, name, layout, lengths, chunk_rows=min(TABLE_CHUNK, length))
 
     def _array(

@@ -28,7 +28,8 @@ class MergedTable:
         classes = self.new_classes[column][table]
         if column in self.videos.label_sets:
             return _spread(values, classes, num_classes=len(self.videos.class_names[column]))
-        return classes[values]
+        relabelled: NDArray[Any] = classes[values]
+        return relabelled
 
 
 def merge_tables(tables: Mapping[str, VideoTable]) -> MergedTable:

@@ -32,6 +32,15 @@ class VideoParts:
         """Whether some row is not the whole of its file."""
         return bool((self.begin_seconds > 0).any() or (self.end_seconds < np.inf).any())
 
+    def durations(self, file_seconds: Floats) -> Floats:
+        """Seconds of each part, shape (N,); 0 or less where it begins after the end of its file.
+
+        Args:
+            file_seconds: durations of the files, shape (N,).
+        """
+        durations: Floats = np.minimum(self.end_seconds, file_seconds) - self.begin_seconds
+        return durations
+
     def suffix(self, row: int) -> str:
         """``#start-end`` of a row, as ids have it; empty for a whole file."""
         return part_suffix(float(self.begin_seconds[row]), float(self.end_seconds[row]))

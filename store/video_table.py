@@ -53,9 +53,10 @@ class VideoTable:
             raise ValueError("a data set needs at least one video, got none")
         columns = {"paths": self.paths, "groups": self.groups, **self.labels, **self.splits}
         columns |= {**self.label_sets, **self.targets}
-        columns |= {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
+        bounds = {"start_seconds": self.start_seconds, "end_seconds": self.end_seconds}
+        columns |= {name: column for name, column in bounds.items() if column is not None}
         for name, column in columns.items():
-            if column is not None and len(column) != n:
+            if len(column) != n:
                 raise ValueError(f"column {name!r} has {len(column)} values for {n} videos")
         if len(set(self.ids)) != n:
             seen: set[str] = set()

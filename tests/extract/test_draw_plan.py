@@ -27,7 +27,13 @@ PINNED = [
 def probed(**columns) -> ProbedVideos:
     """Videos of 10 s, 25 frames a second, 320 x 240, except for the given columns."""
     num_videos = len(next(iter(columns.values())))
-    defaults = {"duration_seconds": 10.0, "frames_per_second": 25.0, "height": 240.0, "width": 320.0}
+    defaults = {
+        "begin_seconds": 0.0,
+        "duration_seconds": 10.0,
+        "frames_per_second": 25.0,
+        "height": 240.0,
+        "width": 320.0,
+    }
     return ProbedVideos(
         ids=tuple(columns.pop("ids", [f"video {row}.mp4" for row in range(num_videos)])),
         status=np.array(columns.pop("status", [VideoStatus.OK] * num_videos), dtype=np.uint8),
@@ -253,7 +259,10 @@ def test_a_readable_video_needs_positive_values():
         (lambda: RandomView(flip_probability=1.5), r"flip_probability must be in \[0, 1\], got 1.5"),
         (lambda: GridView(num_places=0), "num_places must be at least 1, got 0"),
         (lambda: GridView(nominal_size=300), r"nominal_size \(300\) does not fit into a short side of 256 pixels"),
-        (lambda: view_from_parameters({"kind": "spiral"}), "unknown kind of view 'spiral'; .* knows: random, augmented, grid"),
+        (
+            lambda: view_from_parameters({"kind": "spiral"}),
+            "unknown kind of view 'spiral'; .* knows: random, augmented, grid",
+        ),
         (lambda: view_from_parameters({}), "unknown kind of view None"),
         (lambda: view_from_parameters({"kind": "grid", "num_times": 5}), "a 'grid' view must be .* differing: nominal"),
         (
