@@ -22,6 +22,11 @@ _PLANNING = options(
         help="Folder of the official lists, where they are neither in nor beside that of the videos.",
     ),
     click.option(
+        "--table",
+        type=click.Path(path_type=Path),
+        help="Your own table of videos, csv or Parquet; --dataset is then any name that you give it.",
+    ),
+    click.option(
         "--store",
         help="Path or URL of the store; OLD,NEW: videos that OLD lacks go into NEW.  [default: features/DATASET.zarr]",
     ),
@@ -156,6 +161,7 @@ def _request(given: dict[str, Any]) -> "ExtractionRequest":
         views=given["views"] or (),
         view_options=ViewOptions(**{name: given[name] for name in cli_options.VIEW_OPTIONS}),
         split_lists=given["split_lists"],
+        table=given["table"],
         num_workers=given["workers"],
         processes=not given["threads"],
         scheduler=given["scheduler"],

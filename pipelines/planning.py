@@ -49,7 +49,7 @@ def list_videos(request: ExtractionRequest) -> VideoTable:
         raise ValueError(f"data set {request.dataset!r} needs the folder of its videos; name it by --data (DATA=)")
     if request.dataset in VARIANTS and not request.data_root.expanduser().exists():
         render(request.dataset, request.data_root.expanduser(), num_workers=request.resolved_workers)
-    return list_dataset(request.dataset, request.data_root, split_lists=request.split_lists)
+    return list_dataset(request.dataset, request.data_root, split_lists=request.split_lists, table=request.table)
 
 
 def without_earlier(videos: VideoTable, request: ExtractionRequest, views: Mapping[str, View]) -> VideoTable | None:
@@ -117,7 +117,7 @@ def add_views(store: FeatureStore, views: Mapping[str, View]) -> None:
     """Draw the views that the store lacks, from what the probe found when it was planned."""
     absent = [view for name, view in views.items() if name not in store.views()]
     if absent:
-        probed = ProbedVideos.of(store.ids, store.probes())
+        probed = ProbedVideos.of(store.ids, store.probes(), store.parts())
         for view in absent:
             add_view(store.location.url, draw_view(view, probed))
 

@@ -30,6 +30,8 @@ class ExtractionRequest:
     view_options: ViewOptions = field(default_factory=ViewOptions)
     """Clips, spans and sizes other than the preset's."""
     split_lists: Path | None = None
+    table: Path | None = None
+    """The user's own table of videos."""
     num_workers: int | None = None
     """Of the local cluster; None: one per core, or one per GPU."""
     processes: bool = True
