@@ -1,7 +1,7 @@
 """Drawing how colours and sharpness of each clip are changed, as MoCo v2 does: once for all frames of a clip.
 
-Source: Chen et al., *Improved Baselines with Momentum Contrastive Learning* (2020); the ranges are those that ρBYOL
-(Feichtenhofer et al., CVPR 2021) was trained with.
+Source: Chen et al., *Improved Baselines with Momentum Contrastive Learning* (2020), for the operations; SCALE (ICCV
+2023), for the ranges.
 """
 
 import math

@@ -27,7 +27,7 @@ def probed(num_videos: int, *, status: VideoStatus = VideoStatus.OK) -> ProbedVi
     return ProbedVideos.of([f"video {row}.mp4" for row in range(num_videos)], [probe] * num_videos)
 
 
-def test_the_defaults_are_those_of_rho_byol():
+def test_the_defaults_are_drawn_uniformly_and_as_often_as_they_say():
     view = AugmentedView()
     assert view.crop == AreaCrop(min_area=0.2, max_area=0.766, min_aspect=3 / 4, max_aspect=4 / 3)
     assert view.flip_probability == 0.5
