@@ -155,8 +155,10 @@ def _view(name: str, given: object, *, like: View | None) -> View:
         raise ValueError(f"views.{name} is of kind {kind!r}; a view is named after its kind")
     if name not in _DEFAULT_VIEWS:
         raise ValueError(f"unknown view {name!r}; known are: {', '.join(_DEFAULT_VIEWS)}")
-    follows = name == "augmented" and isinstance(like, RandomView)
-    defaults = view_parameters(augmented_like(like) if follows else _DEFAULT_VIEWS[name])
+    default = _DEFAULT_VIEWS[name]
+    if isinstance(default, AugmentedView) and isinstance(like, RandomView):
+        default = augmented_like(like)
+    defaults = view_parameters(default)
     default_crop = defaults.get("crop", {}).get("kind")
     crop = _table(f"views.{name}.crop", parameters.get("crop", {}))
     if crop.get("kind", default_crop) != default_crop:
