@@ -74,6 +74,21 @@ def compare_paired(
     return Difference(float(gains.mean()), low, high, _p_of_swaps(group_gains, seed=seed))
 
 
+def compare_per_class(
+    first: NDArray[np.floating[Any]],
+    second: NDArray[np.floating[Any]],
+    groups: NDArray[Any],
+    labels: NDArray[np.integer[Any]],
+) -> dict[int, tuple[Difference, int]]:
+    """``compare_paired`` over the test videos of each class, and how many these are; by class, rising."""
+    found = {}
+    for label in np.unique(labels):
+        of_class = labels == label
+        difference = compare_paired(first[of_class], second[of_class], groups[of_class])
+        found[int(label)] = (difference, int(of_class.sum()))
+    return found
+
+
 def _p_of_swaps(group_gains: NDArray[np.float64], *, seed: int) -> float:
     """Share of the sign changes of the groups' gains whose sum is at least as far from 0 as the sum itself."""
     moving = group_gains[group_gains != 0]

@@ -4,7 +4,7 @@ Rows go together where they agree in everything that identifies a row, but for w
 field of which they share no value, such as the label, the backbone, or the data that an aggregator is from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,13 @@ def _chosen(side: list[Located], request: CompareRequest) -> list[Located]:
         ("metric", request.metrics, METRICS),
     ):
         side = choose(side, what=what, names=names, known=tuple(known))
-    return side if request.metrics else main_metrics(side)
+    comparable = [one for one in side if one.record.metric in _scored(one)]
+    if side and not comparable:
+        metrics = ", ".join(dict.fromkeys(one.record.metric for one in side))
+        raise ValueError(
+            f"{metrics} is no mean over videos, and cannot be compared video by video; say another --metric"
+        )
+    return comparable if request.metrics else main_metrics(comparable)
 
 
 def _differing(sides: Sequence[list[Located]]) -> dict[str, tuple[str, str]]:
@@ -182,6 +188,11 @@ def _keyed(
 def _key(record: EvaluationRecord, fields: Sequence[str]) -> tuple[object, ...]:
     agreeing = [getattr(record, field) for field in (*fields, *ROW_FIELDS)]
     return (*agreeing, tuple(sorted(record.options.items())))
+
+
+def _scored(one: Located) -> Collection[str]:
+    """Metrics of which the row keeps a score for each test video."""
+    return outcomes_of(one.record, one.folder or Path()).scores.keys()
 
 
 def _compare(one: Located, other: Located, *, names: tuple[str, str]) -> RowComparison | None:

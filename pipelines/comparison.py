@@ -91,7 +91,8 @@ def in_order_of(first: Outcomes, second: Outcomes, *, names: tuple[str, str]) ->
     rows = np.empty(len(first.video_ids), dtype=np.int64)
     rows[np.argsort(first.video_ids, kind="stable")] = np.argsort(second.video_ids, kind="stable")
     for what in ("labels", "groups"):
-        differ = np.flatnonzero(getattr(first, what) != getattr(second, what)[rows])
+        unequal = getattr(first, what) != getattr(second, what)[rows]
+        differ = np.flatnonzero(unequal.reshape(len(rows), -1).any(axis=1))  # a label may be a row of classes
         if differ.size:
             raise ValueError(
                 f"{both} were tested on different {what} of the same videos, {differ.size} of them, the first "

@@ -1,0 +1,215 @@
+"""The pictures of an evaluation, as files beside its ``results.json``: what the numbers of a table do not show.
+
+Confusion matrices, what each class gains, accuracy against the number of clips, and a map of the test videos, each with
+the raw features beside what SCALE makes of them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scale_video.evaluate.comparison import compare_per_class
+from scale_video.evaluate.embedding_map import MIN_POINTS, embedding_map, sample_rows
+from scale_video.evaluate.result import EvaluationRecord, read_results
+from scale_video.pipelines.cells import Located, make_cell
+from scale_video.pipelines.comparison import in_order_of, outcomes_of
+from scale_video.pipelines.console import note
+from scale_video.pipelines.draw_clips import ClipCurve, draw_clips
+from scale_video.pipelines.draw_confusion import Predictions, draw_confusion
+from scale_video.pipelines.draw_gains import ClassGain, draw_gains
+from scale_video.pipelines.draw_map import draw_map
+from scale_video.pipelines.headings import TABLE_ORDER, metric_title, protocol_title
+from scale_video.pipelines.picture_style import new_figure, pictures_available, save
+from scale_video.pipelines.preset import default_preset
+
+if TYPE_CHECKING:
+    from scale_video.pipelines.candidates import Candidate
+
+FOLDER = "pictures"
+"""Beside ``results.json``."""
+RAW = "x"
+AGGREGATED = ("x+cls", "cls", "x+h+cls", "h", "x+h", "h+cls")
+"""Beside the raw features stands the first of these that was probed, of its lowest seed."""
+_METRIC = "top1"
+
+
+class PictureBook:
+    """Collects what pictures need while representations are probed, and draws them afterwards."""
+
+    def __init__(self) -> None:
+        self._vectors: dict[str, tuple[int | None, NDArray[np.float32]]] = {}
+        self._labels: NDArray[np.integer[Any]] | None = None
+        self._num_videos = 0
+
+    @classmethod
+    def if_wanted(cls, wanted: bool | None) -> "PictureBook | None":
+        """A book, or None where no pictures are wanted; undecided, they are where they can be drawn.
+
+        Raises:
+            ValueError: they are wanted, and matplotlib is not installed.
+        """
+        if wanted is None and not pictures_available():
+            note("no pictures: they need matplotlib (pip install 'scale-video[pictures]')")
+            return None
+        if wanted:
+            new_figure(1, 1)  # so that what is missing is said before hours of probing
+        return None if wanted is False else cls()
+
+    def keep(self, candidate: "Candidate") -> None:
+        """Keep the test vectors of the raw features, and of the first seed of each other representation."""
+        if candidate.name not in (RAW, *AGGREGATED) or candidate.name in self._vectors or candidate.tested.clips:
+            return
+        labels = candidate.tested.labels
+        if labels.ndim != 1 or labels.dtype.kind != "i":
+            return  # a map is coloured by the one class of a video
+        labelled = np.flatnonzero(labels >= 0)
+        rows = labelled[sample_rows(len(labelled))]
+        self._vectors[candidate.name] = (candidate.seed, candidate.test[rows])
+        self._labels = labels[rows]
+        self._num_videos = len(labelled)
+
+    def draw(self, records: Sequence[EvaluationRecord], class_names: Sequence[str], *, folder: Path) -> list[Path]:
+        """Draw all that the records allow.
+
+        Args:
+            records: Of one call of ``run_evaluation``; rows of other calls on the same features are drawn with them.
+            class_names: Of what is predicted; empty where that is no class.
+            folder: That of ``results.json``.
+
+        Returns:
+            The files, also of pictures that were there before.
+        """
+        if not class_names or not any(record.metric == _METRIC for record in records):
+            return []
+        chosen = _with_others(records, read_results(folder / "results.json"))
+        target, stem, title = folder / FOLDER, _stem(records), _title(records[0])
+        figures: dict[str, Any] = {}
+        for protocol in dict.fromkeys(record.protocol for record in chosen):
+            of_protocol = [record for record in chosen if record.protocol == protocol]
+            heading = f"{title}: {protocol_title(protocol)}"
+            figures |= {
+                f"{stem}-{protocol}-{name}": figure
+                for name, figure in _of_protocol(of_protocol, class_names, folder=folder, title=heading).items()
+            }
+        if (the_map := self._map(class_names, title=title)) is not None:
+            figures[f"{stem}-map"] = the_map
+        return [path for name, figure in figures.items() for path in save(figure, target, name)]
+
+    def _map(self, class_names: Sequence[str], *, title: str) -> Any:
+        """The map, where there are enough videos and both sides; else None."""
+        learned = next((name for name in AGGREGATED if name in self._vectors), None)
+        if self._labels is None or len(self._labels) < MIN_POINTS or learned is None or RAW not in self._vectors:
+            return None
+        sampled = f"{len(self._labels)} of {self._num_videos}" if len(self._labels) < self._num_videos else "all"
+        num_videos = len(self._labels) if sampled == "all" else sampled
+        sides = [(name, *self._vectors[name]) for name in (RAW, learned)]
+        maps = [(_side_title(name, seed), embedding_map(vectors)) for name, seed, vectors in sides]
+        return draw_map(maps, self._labels, class_names, title=f"{title}: t-SNE of {num_videos} test videos")
+
+
+def _with_others(records: Sequence[EvaluationRecord], there: Sequence[EvaluationRecord]) -> list[EvaluationRecord]:
+    """Rows of the picture's metric that differ from these in representation, seed and options alone."""
+    origins = {_origin(record) for record in records}
+    protocols = {record.protocol for record in records}
+    return [
+        record
+        for record in there
+        if record.metric == _METRIC and record.protocol in protocols and _origin(record) in origins
+    ]
+
+
+def _origin(record: EvaluationRecord) -> tuple[object, ...]:
+    learned = record.representation in AGGREGATED
+    features = (record.plan_digest, record.test_plan_digest, record.weights_digest)
+    where = (record.dataset, record.split, record.preset, record.backbone, record.target, *features)
+    return (*where, learned, record.pretrained_on)
+
+
+def _of_protocol(
+    records: Sequence[EvaluationRecord], class_names: Sequence[str], *, folder: Path, title: str
+) -> Mapping[str, Any]:
+    """Figures of one protocol by name."""
+    figures: dict[str, Any] = {}
+    sides = [record for record in (_first(records, (RAW,)), _first(records, AGGREGATED)) if record is not None]
+    outcomes = [outcomes_of(record, folder) for record in sides]
+    if sides:
+        predictions = [
+            Predictions(_side_title(record.representation, record.seed), found.labels, found.predictions)
+            for record, found in zip(sides, outcomes, strict=True)
+        ]
+        figures["confusion"] = draw_confusion(predictions, class_names, title=title)
+    if len(sides) == 2:
+        names = sides[0].representation, sides[1].representation
+        first, second = outcomes[0], in_order_of(*outcomes, names=names)
+        found = compare_per_class(first.scores[_METRIC], second.scores[_METRIC], first.groups, first.labels)
+        gains = [
+            ClassGain(class_names[label], gain.value, gain.low, gain.high, number)
+            for label, (gain, number) in found.items()
+        ]
+        unit = f"gain in {metric_title(_METRIC)} (points of percent)"
+        figures["gains"] = draw_gains(
+            gains, title=f"{title}, {_side_title(names[1], sides[1].seed)} − {names[0]}", unit=unit
+        )
+    if curves := _clip_curves(records):
+        figures["clips"] = draw_clips(curves, title=title, unit=f"{metric_title(_METRIC)} (%)")
+    return figures
+
+
+def _first(records: Sequence[EvaluationRecord], names: Sequence[str]) -> EvaluationRecord | None:
+    """The first representation that is there, without options, of its lowest seed."""
+    for name in names:
+        found = [record for record in records if record.representation == name and not record.options]
+        if found:
+            return min(found, key=lambda record: record.seed or 0)
+    return None
+
+
+def _clip_curves(records: Sequence[EvaluationRecord]) -> list[ClipCurve]:
+    """A curve for each representation that was probed with fewer clips and with no other option."""
+    curves = []
+    for name in TABLE_ORDER:
+        of_name = [record for record in records if record.representation == name]
+        drawn = [record for record in of_name if set(record.options) == {"clips", "clip_seed"}]
+        whole = [record for record in of_name if not record.options]
+        numbers = sorted({record.options["clips"] for record in drawn})
+        if not numbers:
+            continue
+        cells = [
+            make_cell([Located(record, None) for record in drawn if record.options["clips"] == number])
+            for number in numbers
+        ]
+        curves.append(
+            ClipCurve(
+                name=name,
+                num_clips=numbers,
+                values=[cell.value for cell in cells],
+                lows=[cell.low for cell in cells],
+                highs=[cell.high for cell in cells],
+                all_clips=make_cell([Located(record, None) for record in whole]).value if whole else None,
+            )
+        )
+    return curves
+
+
+def _side_title(representation: str, seed: int | None) -> str:
+    return f"{representation} (raw features)" if seed is None else f"{representation} (SCALE, seed {seed})"
+
+
+def _title(record: EvaluationRecord) -> str:
+    return f"{record.dataset}, split {record.split}, {record.backbone}"
+
+
+def _stem(records: Sequence[EvaluationRecord]) -> str:
+    """What tells the pictures of one evaluation from those of others in the same folder."""
+    record = records[0]
+    parts = [record.backbone, f"split{record.split}"]
+    if record.preset != default_preset(record.dataset):
+        parts.append(record.preset)
+    parts += sorted({f"from-{other.pretrained_on}" for other in records if other.pretrained_on})
+    if record.target != "label":
+        parts.append(record.target)
+    return re.sub(r"[^\w.+@-]", "_", "-".join(parts))
