@@ -75,6 +75,16 @@ def embed_clips(
     return np.concatenate([tokens.clips.float().cpu().numpy() for _, _, tokens in batches])
 
 
+def model_coordinates(
+    features: ClipFeatures, *, flips: bool, shuffle_positions_seed: int | None = None
+) -> NDArray[np.float32]:
+    """Coordinates as a model reads them, shape (N, K, C); arguments as in ``embed_videos``."""
+    coordinates = normalise_coordinates(features.coordinates, features.valid, flips=flips)
+    if shuffle_positions_seed is None:
+        return coordinates
+    return _shuffled(coordinates, features.valid, seed=shuffle_positions_seed)
+
+
 def _read_in_batches(
     model: SetTransformer,
     features: ClipFeatures,
@@ -85,9 +95,7 @@ def _read_in_batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, SetTokens]]:
     """Raw clips (B, K, D), which are valid (B, K), and what the model makes of them, batch by batch."""
     _check(model, features)
-    coordinates = normalise_coordinates(features.coordinates, features.valid, flips=flips)
-    if shuffle_positions_seed is not None:
-        coordinates = _shuffled(coordinates, features.valid, seed=shuffle_positions_seed)
+    coordinates = model_coordinates(features, flips=flips, shuffle_positions_seed=shuffle_positions_seed)
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device

@@ -1,24 +1,30 @@
 """What the probes compare: the raw features, baselines, and what each pre-trained aggregator makes of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.aggregate.embed import embed_videos
+from scale_video.aggregate.embed import embed_videos, model_coordinates
 from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.set_transformer import SetTransformer
+from scale_video.evaluate.clip_videos import ClipEncoder, ClipVideos
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS, Whitening, concatenate, time_bins
-from scale_video.pipelines.probe_side import ProbeSide
+from scale_video.pipelines.probe_side import ProbeSide, ProbeSides
 from scale_video.store.clip_features import VideoRepresentations
 
 LEARNED = ("h", "cls", "x+h", "x+cls", "h+cls", "x+h+cls")
 """Representations that a checkpoint gives."""
 DEFAULT_REPRESENTATIONS = (*RAW_REPRESENTATIONS, "init", "h", "cls", "x+cls", "x+h+cls")
 """What is probed when nothing is named."""
+
+
+Vectors = Callable[[ProbeSide], NDArray[np.float32]]
+"""One vector per video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,15 @@ class Candidate:
 
     name: str
     train: NDArray[np.float32]
+    """One vector per video; as are the next two."""
+    validation: NDArray[np.float32] | None
     test: NDArray[np.float32]
-    clips: Mapping[str, float]
-    """Of the test side's draw of clips, if it is one."""
+    tested: ProbeSide
+    """What ``test`` is made of."""
+    encoder: ClipEncoder | None = None
+    """What makes the vectors of single clips; None where a representation is of whole videos alone."""
+    shuffle_seed: int | None = None
+    """Of the clips' positions, where the aggregator reads them shuffled."""
     seed: int | None = None
     """As are the next four, of the aggregator; see ``SeedRun``."""
     checkpoint: Path | None = None
@@ -55,20 +67,21 @@ class Candidate:
     pretrain_videos: str = ""
     pretrained_on: str = ""
 
+    def clips_of(self, side: ProbeSide) -> ClipVideos:
+        """The clips of videos, as ``encoder`` reads them."""
+        coordinates = model_coordinates(side.features, flips=side.flips, shuffle_positions_seed=self.shuffle_seed)
+        return ClipVideos(side.features.features, coordinates, side.features.valid)
 
-def baselines(train: ProbeSide, tests: Sequence[ProbeSide], *, wanted: Sequence[str]) -> Iterator[Candidate]:
+
+def baselines(sides: ProbeSides, *, wanted: Sequence[str]) -> Iterator[Candidate]:
     """What needs no aggregator: the raw mean, the mean per time bin, the whitened mean; of these, those wanted."""
     for name, num_bins in (("x", 1), ("x-bins2", 2), ("x-bins4", 4)):
         if name in wanted:
-            of_train = time_bins(train.features, num_bins)
-            for test in tests:
-                yield Candidate(name, of_train, time_bins(test.features, num_bins), test.clips)
+            encoder = ClipEncoder(("x",), None) if name == "x" else None
+            yield from _baseline(name, sides, partial(_binned, num_bins=num_bins), encoder=encoder)
     if "x-whitened" in wanted:
-        x_train = time_bins(train.features, 1)
-        whitening = Whitening.fit(x_train)
-        of_train = whitening.apply(x_train)
-        for test in tests:
-            yield Candidate("x-whitened", of_train, whitening.apply(time_bins(test.features, 1)), test.clips)
+        whitening = Whitening.fit(_binned(sides.train, num_bins=1))
+        yield from _baseline("x-whitened", sides, lambda side: whitening.apply(_binned(side, num_bins=1)))
 
 
 def available(run: SeedRun, wanted: Sequence[str]) -> list[str]:
@@ -76,48 +89,66 @@ def available(run: SeedRun, wanted: Sequence[str]) -> list[str]:
     return [name for name in ("init", *(LEARNED if run.model is not None else ())) if name in wanted]
 
 
-def candidates_of_seed(
-    run: SeedRun, train: ProbeSide, tests: Sequence[ProbeSide], *, wanted: Sequence[str], device: str
-) -> Iterator[Candidate]:
+def candidates_of_seed(run: SeedRun, sides: ProbeSides, *, wanted: Sequence[str], device: str) -> Iterator[Candidate]:
     """The untrained aggregator of a seed, and what its pre-training made of it; of these, those wanted.
 
     Both have the same sizes, initial weights and clip positions, so that training is all that they differ in.
 
     Args:
         run: The seed.
-        train: Training videos.
-        tests: Test videos, perhaps several times, with other clips each time.
+        sides: Videos to train on, to choose on and to test on.
         wanted: Names of representations.
         device: Torch device that embeds.
     """
     names = available(run, wanted)
-    shuffle_seed = run.seed if run.config.shuffle_positions else None
-
-    def embed(model: SetTransformer, side: ProbeSide) -> VideoRepresentations:
-        return embed_videos(model, side.features, flips=side.flips, shuffle_positions_seed=shuffle_seed)
-
     if "init" in names:
-        untrained = initial_aggregator(run.config, feature_dim=train.features.feature_dim, seed=run.seed).to(device)
-        of_train = concatenate(embed(untrained, train), "x+cls")
-        for test in tests:
-            of_test = concatenate(embed(untrained, test), "x+cls")
-            yield Candidate("init", of_train, of_test, test.clips, seed=run.seed)
+        untrained = initial_aggregator(run.config, feature_dim=sides.train.features.feature_dim, seed=run.seed)
+        yield from _of_aggregator(untrained.to(device), {"init": "x+cls"}, run, sides)
         names.remove("init")
     if run.model is None or not names:
         return
-    model = run.model.to(device)
-    embedded_train = embed(model, train)
-    for test in tests:
-        embedded_test = embed(model, test)
-        for name in names:
+    for candidate in _of_aggregator(run.model.to(device), {name: name for name in names}, run, sides):
+        yield replace(
+            candidate,
+            checkpoint=run.checkpoint,
+            seen=run.seen,
+            pretrain_videos=run.pretrain_videos,
+            pretrained_on=run.pretrained_on,
+        )
+
+
+def _binned(side: ProbeSide, *, num_bins: int) -> NDArray[np.float32]:
+    return time_bins(side.features, num_bins)
+
+
+def _baseline(
+    name: str, sides: ProbeSides, vectors: Vectors, *, encoder: ClipEncoder | None = None
+) -> Iterator[Candidate]:
+    train, validation = vectors(sides.train), vectors(sides.validation) if sides.validation else None
+    for test in sides.tests:
+        yield Candidate(name, train, validation, vectors(test), test, encoder=encoder)
+
+
+def _of_aggregator(
+    model: SetTransformer, concatenations: Mapping[str, str], run: SeedRun, sides: ProbeSides
+) -> Iterator[Candidate]:
+    """Candidates by their names, each a concatenation of what the model makes of the videos."""
+    shuffle_seed = run.seed if run.config.shuffle_positions else None
+
+    def embed(side: ProbeSide) -> VideoRepresentations:
+        return embed_videos(model, side.features, flips=side.flips, shuffle_positions_seed=shuffle_seed)
+
+    train, validation = embed(sides.train), embed(sides.validation) if sides.validation else None
+    for test in sides.tests:
+        embedded_test = embed(test)
+        for name, parts in concatenations.items():
             yield Candidate(
                 name,
-                concatenate(embedded_train, name),
-                concatenate(embedded_test, name),
-                test.clips,
+                concatenate(train, parts),
+                concatenate(validation, parts) if validation else None,
+                concatenate(embedded_test, parts),
+                test,
+                encoder=ClipEncoder(parts.split("+"), model),
+                shuffle_seed=shuffle_seed,
                 seed=run.seed,
-                checkpoint=run.checkpoint,
-                seen=run.seen,
-                pretrain_videos=run.pretrain_videos,
-                pretrained_on=run.pretrained_on,
             )

@@ -1,6 +1,6 @@
 """``scale-video``: the commands. Each parses, calls one ``run_…``, and prints; slow imports wait until then."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from scale_video.pipelines.cli_options import options
 if TYPE_CHECKING:
     from scale_video.evaluate.clip_draw import ClipDraw
     from scale_video.evaluate.result import EvaluationRecord
+    from scale_video.pipelines.candidates import Candidate
     from scale_video.pipelines.demo import DemoRequest
     from scale_video.pipelines.paths import ExperimentRequest
 
@@ -120,7 +121,14 @@ _PROBE = options(
         callback=cli_options.comma_separated,
         metavar="A,B",
         help="x, x-bins2, x-bins4, x-whitened, init, h, cls, x+h, x+cls, h+cls, x+h+cls; or all.  "
-        "[default: all but x+h and h+cls]",
+        "[default: all but x+h and h+cls; where clips are trained on, x and x+cls]",
+    ),
+    click.option(
+        "--target",
+        default="label",
+        show_default=True,
+        metavar="COLUMN",
+        help="What is predicted: label_NAME (one class), labels_NAME (sets of classes), target_NAME (a number).",
     ),
     click.option(
         "--train-share",
@@ -173,46 +181,68 @@ _VOTES = options(
     show_default=True,
     callback=cli_options.comma_separated,
     metavar="A,B",
-    help="knn, linear, nonlinear, retrieval; or all.",
+    help="knn, linear, nonlinear, retrieval, linear-per-clip, nonlinear-per-clip, fine-tuning; or all.",
 )
 @_VOTES
 @click.option(
     "--compare", multiple=True, metavar="A,B", help="Is representation B better than A? Paired test; repeatable."
 )
 @click.option("--per-class", is_flag=True, help="Print the scores of each class too.")
+@click.option(
+    "--pictures/--no-pictures",
+    default=None,
+    help="Draw confusion matrices, gains by class, accuracy by clips and a map into RUNS/DATASET/pictures/.  "
+    "[default: where matplotlib is installed]",
+)
 @_PROBE
 def evaluate(
-    protocols: tuple[str, ...], compare: tuple[str, ...], per_class: bool, as_json: bool, **given: Any
+    protocols: tuple[str, ...],
+    compare: tuple[str, ...],
+    per_class: bool,
+    pictures: bool | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Evaluate raw and aggregated features by several protocols.
 
     Compares the raw features, baselines, and every pre-trained seed on the test videos of the split; collects the
-    records in RUNS/DATASET/results.json. `knn`, `linear`, `nonlinear` and `retrieval` are shorthands.
+    records in RUNS/DATASET/results.json. `knn`, `linear`, `nonlinear` and `retrieval` are shorthands. Numbers are
+    predicted by ridge regression, sets of classes by one logistic regression each.
 
     \b
     scale-video evaluate --dataset ucf101 --protocols knn,linear --representations x,cls,x+cls
     scale-video evaluate --dataset ucf101 --protocols all --compare x,x+cls --per-class
     scale-video evaluate --dataset ucf101 --protocols linear --train-share 1,0.1,0.01
+    scale-video evaluate --dataset ucf101 --protocols linear-per-clip,fine-tuning --representations x,x+cls
+    scale-video evaluate --dataset lvu --split like_ratio --target target_like_ratio
     """  # noqa: D301 - click's own mark against re-wrapping
     from scale_video.evaluate.result import PROTOCOLS
     from scale_video.pipelines import show
     from scale_video.pipelines.comparison import compare_records
-    from scale_video.pipelines.console import print_json
+    from scale_video.pipelines.console import note, print_json
     from scale_video.pipelines.paths import open_store, results_path
-    from scale_video.pipelines.per_class import scores_per_class
+    from scale_video.pipelines.per_class import check_has_classes, scores_per_class
+    from scale_video.pipelines.pictures import PictureBook
+    from scale_video.pipelines.probe_target import read_target
 
     request = _experiment_request(given)
+    book = PictureBook.if_wanted(pictures)
     pairs = [_pair(text) for text in compare]
+    target = read_target(open_store(request).videos, given["target"], dataset=request.dataset)
+    if per_class:
+        check_has_classes(target)
     records = _run_probes(
         request,
         protocols=PROTOCOLS if protocols == ("all",) else protocols,
         given=given,
         also=list(chain.from_iterable(pairs)),
+        watch=book.keep if book else None,
     )
     folder = results_path(request).parent
     comparisons = compare_records(records, pairs, folder=folder)
-    class_names = open_store(request).videos.class_names["label"]
-    by_class = scores_per_class(records, class_names, folder=folder) if per_class else []
+    by_class = scores_per_class(records, target, folder=folder) if per_class else []
+    if book and (drawn := book.draw(records, target.class_names, folder=folder)):
+        note(f"{len(drawn)} pictures in {drawn[0].parent}")
     if as_json:
         print_json({"records": records, "comparisons": comparisons, "per_class": by_class})
         return
@@ -223,47 +253,63 @@ def evaluate(
         show.comparisons_table(comparisons)
 
 
-def _evaluation(protocol: str, summary: str) -> None:
-    """Add the shorthand of one protocol."""
+_PER_CLIP = click.option(
+    "--per-clip", is_flag=True, help="As published: train on single clips, average over those of a test video."
+)
+_UNFREEZE = click.option(
+    "--unfreeze",
+    is_flag=True,
+    help="As published for aggregated features: fine-tune the aggregator, with a linear layer.",
+)
 
-    def command(as_json: bool, **given: Any) -> None:
+
+def _evaluation(protocol: str, summary: str, *also: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+    """Add the shorthand of one protocol, with options of its own."""
+
+    def command(as_json: bool, per_clip: bool = False, unfreeze: bool = False, **given: Any) -> None:
         from scale_video.pipelines import show
         from scale_video.pipelines.console import print_json
         from scale_video.pipelines.paths import results_path
 
         request = _experiment_request(given)
-        records = _run_probes(request, protocols=(protocol,), given=given)
+        chosen = "fine-tuning" if unfreeze else f"{protocol}-per-clip" if per_clip else protocol
+        records = _run_probes(request, protocols=(chosen,), given=given)
         if as_json:
             print_json(records)
         else:
             folder = results_path(request).parent
-            show.records_table(records, title=f"{request.dataset}, {protocol}", folder=folder)
+            show.records_table(records, title=f"{request.dataset}, {chosen}", folder=folder)
 
     command.__doc__ = f"""{summary}
 
     A shorthand of `evaluate --protocols {protocol}`. Compares the raw features, baselines, and every pre-trained seed
     on the test videos of the split; collects the records in RUNS/DATASET/results.json.
     """
-    decorate = options(_EXPERIMENT, _VOTES, _PROBE) if protocol == "knn" else options(_EXPERIMENT, _PROBE)
-    main.command(name=protocol)(decorate(command))
+    main.command(name=protocol)(options(_EXPERIMENT, *also, _PROBE)(command))
 
 
-_evaluation("knn", "Probe by k nearest neighbours.")
-_evaluation("linear", "Probe by logistic regression.")
-_evaluation("nonlinear", "Probe by the paper's MLP.")
+_evaluation("knn", "Probe by k nearest neighbours.", _VOTES)
+_evaluation("linear", "Probe by logistic regression.", _PER_CLIP)
+_evaluation("nonlinear", "Probe by the paper's MLP.", _PER_CLIP, _UNFREEZE)
 _evaluation("retrieval", "Search the training videos by each test video.")
 
 
 def _run_probes(
-    request: "ExperimentRequest", *, protocols: Sequence[str], given: dict[str, Any], also: Sequence[str] = ()
+    request: "ExperimentRequest",
+    *,
+    protocols: Sequence[str],
+    given: dict[str, Any],
+    also: Sequence[str] = (),
+    watch: "Callable[[Candidate], None] | None" = None,
 ) -> "list[EvaluationRecord]":
     """What the commands above share: read their options and probe."""
-    from scale_video.evaluate.options import DEFAULT_OPTIONS, ProbeOptions
+    from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, ProbeOptions
     from scale_video.evaluate.representations import REPRESENTATIONS
     from scale_video.pipelines.candidates import DEFAULT_REPRESENTATIONS
     from scale_video.pipelines.evaluation import run_evaluation
 
-    named = given["representations"] or DEFAULT_REPRESENTATIONS
+    of_clips = set(protocols) <= set(CLIP_PROTOCOLS)
+    named = given["representations"] or (("x", "x+cls") if of_clips else DEFAULT_REPRESENTATIONS)
     representations = REPRESENTATIONS if named == ("all",) else named
     return run_evaluation(
         request,
@@ -280,7 +326,9 @@ def _run_probes(
         ],
         clip_draws=_clip_draws(given["clips"], num_draws=given["clip_draws"]),
         checkpoints=given["checkpoints"],
+        target=given["target"],
         allow_seen=given["allow_seen"],
+        watch=watch,
     )
 
 

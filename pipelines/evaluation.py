@@ -1,7 +1,8 @@
 """``scale-video evaluate``, and its shorthands: what raw and aggregated features are worth on a split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, product
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import torch
 
 from scale_video.evaluate.clip_draw import ClipDraw, draw_clips
-from scale_video.evaluate.options import DEFAULT_OPTIONS, ProbeOptions
+from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, ProbeOptions
 from scale_video.evaluate.outcomes import Outcomes, write_outcomes
 from scale_video.evaluate.probe import ProbeOutcome, evaluate_representation
+from scale_video.evaluate.protocols import applies
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTATIONS
 from scale_video.evaluate.result import PROTOCOLS, EvaluationRecord, add_records, read_results
+from scale_video.evaluate.targets import TargetKind, is_labelled
 from scale_video.pipelines.candidates import (
     DEFAULT_REPRESENTATIONS,
     Candidate,
@@ -22,7 +25,7 @@ from scale_video.pipelines.candidates import (
     baselines,
     candidates_of_seed,
 )
-from scale_video.pipelines.console import ticking
+from scale_video.pipelines.console import note, ticking
 from scale_video.pipelines.paths import (
     ExperimentRequest,
     choose_backbone,
@@ -30,7 +33,8 @@ from scale_video.pipelines.paths import (
     results_path,
 )
 from scale_video.pipelines.preset import Preset
-from scale_video.pipelines.probe_side import ProbeSide, read_side
+from scale_video.pipelines.probe_side import ProbeSide, ProbeSides, read_side
+from scale_video.pipelines.probe_target import DEFAULT_TARGET, ProbeTarget, read_target
 from scale_video.pipelines.provenance import feature_identity
 from scale_video.pipelines.seed_runs import own_runs, runs_from_elsewhere
 from scale_video.store.union import ReadableStore
@@ -47,7 +51,9 @@ def run_evaluation(
     options: Sequence[ProbeOptions] = (DEFAULT_OPTIONS,),
     clip_draws: Sequence[ClipDraw | None] = (None,),
     checkpoints: Sequence[Path] = (),
+    target: str = DEFAULT_TARGET,
     allow_seen: bool = False,
+    watch: Callable[[Candidate], None] | None = None,
 ) -> list[EvaluationRecord]:
     """Probe the raw features, the baselines and every pre-trained seed; collect the records in ``results.json``.
 
@@ -56,12 +62,14 @@ def run_evaluation(
 
     Args:
         request: data set, split, features, seeds.
-        protocols: of ``PROTOCOLS``.
+        protocols: of ``PROTOCOLS``; each runs on those representations that it applies to.
         representations: of ``REPRESENTATIONS``; those that need a checkpoint are probed for the seeds that have one.
-        options: every protocol runs under each of them.
+        options: every protocol runs under each of them; what ``Preset.probes`` decides is taken from there.
         clip_draws: so many clips of every test video, each time; None for all that there are.
         checkpoints: files or folders; aggregators from elsewhere, in place of the experiment's own seeds.
+        target: column of the table of videos that is predicted.
         allow_seen: evaluate checkpoints that saw test videos, and mark their rows.
+        watch: is shown each candidate before it is probed.
 
     Returns:
         The records of this call.
@@ -76,7 +84,7 @@ def run_evaluation(
     preset = request.load_preset()
     store = open_store(request)
     backbone = choose_backbone(store, view=preset.train_view, wanted=request.backbone)
-    _check_labels(store)
+    predicted = read_target(store.videos, target, dataset=request.dataset)
     digests = record_digests(store, preset, backbone=backbone)
     raw = [name for name in RAW_REPRESENTATIONS if name in representations]
     runs: list[SeedRun] = []
@@ -85,51 +93,46 @@ def run_evaluation(
             runs += runs_from_elsewhere(checkpoints, request, store, preset, backbone=backbone)
         else:
             runs += own_runs(request, store, preset, backbone=backbone)
-    num_candidates = len(raw) + sum(len(available(run, representations)) for run in runs)
-    if num_candidates == 0:
+    names = [*raw, *(name for run in runs for name in available(run, representations))]
+    if not names:
         raise ValueError(f"{', '.join(representations)} need a checkpoint; run `scale-video pretrain` first")
+    num_probes = _num_probes(protocols, names, kind=predicted.kind)
     if not allow_seen:
         _refuse_seen(runs)
     results = results_path(request)
     if results.exists():
         read_results(results)
 
-    train = read_side(store, request.split, "train", view=preset.train_view, backbone=backbone)
-    test = read_side(store, request.split, "test", view=preset.test_view, backbone=backbone)
+    sides = _read_sides(request, store, preset, backbone=backbone, target=target, clip_draws=clip_draws)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tests = [_drawn(test, draw) for draw in clip_draws]
-    of_seeds = (candidates_of_seed(run, train, tests, wanted=representations, device=device) for run in runs)
-    num_classes = len(store.videos.class_names["label"])
+    of_seeds = (candidates_of_seed(run, sides, wanted=representations, device=device) for run in runs)
+    options = [
+        replace(option, selection=preset.probes.selection, schedule_epochs=preset.probes.schedule_epochs)
+        for option in options
+    ]
     records: list[EvaluationRecord] = []
     num_probed = 0
-    with ticking("probing", num_candidates * len(tests) * len(protocols) * len(options)) as ticker:
-        for candidate in chain(baselines(train, tests, wanted=representations), chain.from_iterable(of_seeds)):
+    with ticking("probing", num_probes * len(sides.tests) * len(options)) as ticker:
+        for candidate in chain(baselines(sides, wanted=representations), chain.from_iterable(of_seeds)):
+            if watch is not None:
+                watch(candidate)
             of_candidate: list[EvaluationRecord] = []
             for protocol, option in product(protocols, options):
-                outcome = evaluate_representation(
-                    candidate.train,
-                    train.labels,
-                    train.groups,
-                    candidate.test,
-                    test.labels,
-                    test.groups,
-                    protocol=protocol,
-                    num_classes=num_classes,
-                    seed=candidate.seed or 0,
-                    options=option,
-                    device=device,
-                )
-                outcome = replace(outcome, note=_joined(outcome.note, _left_out_note(train, test)))
+                if not applies(protocol, candidate.name, predicted.kind):
+                    continue
+                outcome = _probe(candidate, sides, predicted, protocol=protocol, option=option, device=device)
                 found = _records(
                     request,
                     candidate,
                     outcome,
                     protocol=protocol,
-                    options=option.departures(protocol) | candidate.clips,
+                    options={**option.departures(protocol), **candidate.tested.clips},
                     backbone=backbone,
                     digests=digests,
+                    target=target,
                 )
-                write_outcomes(results.parent / found[0].outcomes, _outcomes(outcome, test))
+                outcomes = _outcomes(outcome, candidate.tested, kind=predicted.kind)
+                write_outcomes(results.parent / found[0].outcomes, outcomes)
                 of_candidate += found
                 num_probed += 1
                 ticker.update(num_probed, f"{candidate.name}, {protocol}")
@@ -169,12 +172,16 @@ def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
             raise ValueError(f"{what} {name!r} is none of {', '.join(known)}")
 
 
-def _check_labels(store: ReadableStore) -> None:
-    if "label" not in store.videos.labels:
-        raise ValueError(
-            f"the probes need labels, and data set {store.attributes['dataset']!r} has none; put the videos into one "
-            "folder per class and extract again"
-        )
+def _num_probes(protocols: Sequence[str], names: Sequence[str], *, kind: TargetKind) -> int:
+    """How many pairs of protocol and representation there are; protocols without any are named."""
+    counts = {protocol: sum(applies(protocol, name, kind) for name in names) for protocol in protocols}
+    idle = [protocol for protocol, count in counts.items() if count == 0]
+    if idle:
+        left_out = f"{', '.join(idle)} cannot be run on {', '.join(dict.fromkeys(names))} and this target"
+        if len(idle) == len(counts):
+            raise ValueError(f"{left_out}; name other --representations, or run `scale-video pretrain` first")
+        note(f"{left_out}: left out")
+    return sum(counts.values())
 
 
 def _refuse_seen(runs: Sequence[SeedRun]) -> None:
@@ -186,6 +193,23 @@ def _refuse_seen(runs: Sequence[SeedRun]) -> None:
             )
 
 
+def _read_sides(
+    request: ExperimentRequest,
+    store: ReadableStore,
+    preset: Preset,
+    *,
+    backbone: str,
+    target: str,
+    clip_draws: Sequence[ClipDraw | None],
+) -> ProbeSides:
+    """All parts of the split; validation videos stand in for a hold-out of training videos, so they have their view."""
+    read = partial(read_side, store, request.split, backbone=backbone, target=target)
+    has_validation = store.videos.in_split(request.split, "validation").size > 0
+    train, test = read("train", view=preset.train_view), read("test", view=preset.test_view)
+    validation = read("validation", view=preset.train_view) if has_validation else None
+    return ProbeSides(train, validation, [_drawn(test, draw) for draw in clip_draws])
+
+
 def _drawn(test: ProbeSide, draw: ClipDraw | None) -> ProbeSide:
     """The test side with some of its clips."""
     if draw is None:
@@ -193,12 +217,44 @@ def _drawn(test: ProbeSide, draw: ClipDraw | None) -> ProbeSide:
     return replace(test, features=draw_clips(test.features, draw), clips=draw.options)
 
 
-def _outcomes(outcome: ProbeOutcome, test: ProbeSide) -> Outcomes:
-    tested = np.flatnonzero(test.labels >= 0)
+def _probe(
+    candidate: Candidate,
+    sides: ProbeSides,
+    target: ProbeTarget,
+    *,
+    protocol: str,
+    option: ProbeOptions,
+    device: str,
+) -> ProbeOutcome:
+    train, validation, test = sides.train, sides.validation, candidate.tested
+    on_clips = protocol in CLIP_PROTOCOLS
+    chosen_on = candidate.clips_of(validation) if on_clips and validation else candidate.validation
+    outcome = evaluate_representation(
+        candidate.clips_of(train) if on_clips else candidate.train,
+        train.labels,
+        train.groups,
+        candidate.clips_of(test) if on_clips else candidate.test,
+        test.labels,
+        test.groups,
+        protocol=protocol,
+        num_classes=len(target.class_names),
+        seed=candidate.seed or 0,
+        kind=target.kind,
+        validation=(chosen_on, validation.labels) if validation and chosen_on is not None else None,
+        encoder=candidate.encoder,
+        options=option,
+        device=device,
+    )
+    return replace(outcome, note=_joined(outcome.note, _left_out_note(train, test)))
+
+
+def _outcomes(outcome: ProbeOutcome, test: ProbeSide, *, kind: TargetKind) -> Outcomes:
+    tested = np.flatnonzero(is_labelled(kind, test.labels))
+    labels = test.labels[tested]
     return Outcomes(
         video_ids=np.array([test.features.video_ids[row] for row in tested], dtype=np.str_),
         groups=test.groups[tested],
-        labels=test.labels[tested].astype(np.int64),
+        labels=labels if kind == "number" else labels.astype(np.int64),
         scores=outcome.scores,
         predictions=outcome.predictions[tested],
     )
@@ -213,6 +269,7 @@ def _records(
     options: Mapping[str, float],
     backbone: str,
     digests: Mapping[str, str],
+    target: str,
 ) -> list[EvaluationRecord]:
     """A record for each metric."""
     [(first_metric, first), *others] = outcome.estimates.items()
@@ -237,6 +294,7 @@ def _records(
         seen=candidate.seen,
         note=outcome.note,
         options=options,
+        target=target,
         pretrained_on=candidate.pretrained_on,
         pretrain_videos=candidate.pretrain_videos,
     )

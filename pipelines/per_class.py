@@ -7,6 +7,7 @@ from pathlib import Path
 from scale_video.evaluate.bootstrap import estimate_per_class
 from scale_video.evaluate.outcomes import read_outcomes
 from scale_video.evaluate.result import EvaluationRecord
+from scale_video.pipelines.probe_target import ProbeTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +29,29 @@ class ClassScore:
     """Labelled test videos of the class."""
 
 
-def scores_per_class(
-    records: Sequence[EvaluationRecord], class_names: Sequence[str], *, folder: Path
-) -> list[ClassScore]:
+def check_has_classes(target: ProbeTarget) -> None:
+    """Check that each video is of one class.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if target.kind != "class":
+        what = "sets of classes" if target.kind == "classes" else "numbers"
+        raise ValueError(f"--per-class needs videos of one class each, and {target.name!r} holds {what}; leave it out")
+
+
+def scores_per_class(records: Sequence[EvaluationRecord], target: ProbeTarget, *, folder: Path) -> list[ClassScore]:
     """Split records up by class, in the order of the classes within each record.
 
     Args:
         records: With outcomes.
-        class_names: Of the data set.
+        target: What they predict.
         folder: That of ``results.json``.
 
     Raises:
-        ValueError: outcomes that are damaged.
+        ValueError: outcomes that are damaged, or videos that are not of one class each.
     """
+    check_has_classes(target)
     scores = []
     for record in records:
         outcomes = read_outcomes(folder / record.outcomes)
@@ -48,7 +59,7 @@ def scores_per_class(
         for label, (estimate, num_test) in found.items():
             scores.append(
                 ClassScore(
-                    class_name=class_names[label],
+                    class_name=target.class_names[label],
                     representation=record.representation,
                     protocol=record.protocol,
                     options=record.options,

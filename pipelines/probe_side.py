@@ -1,22 +1,25 @@
 """The videos of one part of a split, as the probes read them out of a store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scale_video.pipelines.console import note
+from scale_video.pipelines.probe_target import DEFAULT_TARGET, read_target
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.union import ReadableStore
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeSide:
-    """One side of a probe: the training or the test videos of a split that have features."""
+    """One side of a probe: the training, validation or test videos of a split that have features."""
 
     features: ClipFeatures
-    labels: NDArray[np.int32]
+    labels: NDArray[Any]
+    """What is predicted, as ``TargetKind`` describes it."""
     groups: NDArray[np.str_]
     flips: bool
     """Whether the view mirrors clips."""
@@ -26,12 +29,25 @@ class ProbeSide:
     """Of a draw of clips, see ``ClipDraw.options``; empty where all clips are there."""
 
 
-def read_side(store: ReadableStore, split: str, part: str, *, view: str, backbone: str) -> ProbeSide:
+@dataclass(frozen=True, slots=True)
+class ProbeSides:
+    """All that the probes of one split see."""
+
+    train: ProbeSide
+    validation: ProbeSide | None
+    """None where the split has no validation part."""
+    tests: Sequence[ProbeSide]
+    """The test videos, perhaps several times, with other clips each time."""
+
+
+def read_side(
+    store: ReadableStore, split: str, part: str, *, view: str, backbone: str, target: str = DEFAULT_TARGET
+) -> ProbeSide:
     """Read one part of a split, and say how many of its videos have no features.
 
     Raises:
         StoreError: the view or the features are not there, or not complete.
-        ValueError: there is no such split.
+        ValueError: there is no such split, or no such column to predict.
     """
     videos = store.videos
     rows = videos.in_split(split, part)
@@ -43,7 +59,7 @@ def read_side(store: ReadableStore, split: str, part: str, *, view: str, backbon
     kept = rows[there]
     return ProbeSide(
         features=features,
-        labels=videos.labels["label"][kept],
+        labels=read_target(videos, target, dataset=store.attributes["dataset"]).values[kept],
         groups=np.array([videos.groups[row] for row in kept], dtype=np.str_),
         flips=store.plan_parameters(view).get("flip_probability", 0) > 0,
         num_left_out=len(rows) - len(kept),

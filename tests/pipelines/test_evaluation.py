@@ -13,8 +13,9 @@ from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
 from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.evaluate.nonlinear import NonlinearConfig, nonlinear_probe
 from scale_video.evaluate.outcomes import read_outcomes, write_outcomes
+from scale_video.evaluate.per_clip import clip_probe
 from scale_video.evaluate.probe import evaluate_representation
-from scale_video.evaluate.result import EvaluationRecord, read_results
+from scale_video.evaluate.result import PROTOCOLS, EvaluationRecord, read_results
 from scale_video.pipelines import evaluation
 from scale_video.pipelines.cli import main
 from scale_video.pipelines.comparison import compare_records
@@ -206,13 +207,30 @@ class TestEvaluateCommand:
         def small(*arguments, config, **options):
             return nonlinear_probe(*arguments, config=NonlinearConfig(hidden_dim=8, output_dim=8), **options)
 
+        def short(*arguments, config, **options):
+            config = replace(config, max_epochs=2, hidden_dim=8, output_dim=8)
+            return clip_probe(*arguments, config=config, **options)
+
         shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
         monkeypatch.setattr("scale_video.evaluate.protocols.nonlinear_probe", small)
+        monkeypatch.setattr("scale_video.evaluate.protocols.clip_probe", short)
 
         def run(*arguments: object, status: int = 0, command: str = "evaluate") -> Result:
-            return run_cli(command, "--dataset", "folder", "--store", "a.zarr", *arguments, status=status)
+            quick = ("--no-pictures",) if command == "evaluate" else ()
+            return run_cli(command, "--dataset", "folder", "--store", "a.zarr", *quick, *arguments, status=status)
 
         return run
+
+    def test_pictures_lie_beside_the_results(self, evaluate: Callable[..., Result]) -> None:
+        arguments = ("--protocols", "knn", "--representations", "x,x+cls")
+        evaluate(*arguments)
+        assert not Path("runs/folder/pictures").exists()
+        result = evaluate(*arguments, "--pictures")
+        names = [f"tiny-split1-{name}" for name in ("knn-confusion", "knn-gains", "map")]
+        assert "6 pictures in runs/folder/pictures" in result.stderr
+        assert sorted(path.name for path in Path("runs/folder/pictures").iterdir()) == sorted(
+            f"{name}.{kind}" for name in names for kind in ("png", "svg")
+        )
 
     def test_protocols_representations_and_their_table(self, evaluate: Callable[..., Result]) -> None:
         shown = evaluate("--protocols", "all", "--representations", "x,cls, x+h").stdout
@@ -223,12 +241,25 @@ class TestEvaluateCommand:
             assert column in heading
         records = read_results(Path("runs/folder/results.json"))
         assert {(record.protocol, record.representation) for record in records} == {
-            (protocol, name) for protocol in ("knn", "linear", "nonlinear", "retrieval") for name in ("x", "cls", "x+h")
+            (protocol, name)
+            for protocol in PROTOCOLS
+            for name in ("x", "cls", "x+h")
+            if (protocol, name) != ("fine-tuning", "x")  # there is nothing to tune
         }
 
-    @pytest.mark.parametrize("protocol", ["knn", "linear", "nonlinear", "retrieval"])
-    def test_shorthands_are_the_same(self, evaluate: Callable[..., Result], protocol: str) -> None:
-        short = json.loads(evaluate("--representations", "x,cls", "--json", command=protocol).stdout)
+    @pytest.mark.parametrize(
+        ("protocol", "command", "options"),
+        [
+            *((name, name, ()) for name in ("knn", "linear", "nonlinear", "retrieval")),
+            ("linear-per-clip", "linear", ("--per-clip",)),
+            ("nonlinear-per-clip", "nonlinear", ("--per-clip",)),
+            ("fine-tuning", "nonlinear", ("--unfreeze",)),
+        ],
+    )
+    def test_shorthands_are_the_same(
+        self, evaluate: Callable[..., Result], protocol: str, command: str, options: tuple[str, ...]
+    ) -> None:
+        short = json.loads(evaluate("--representations", "x,cls", "--json", *options, command=command).stdout)
         long = json.loads(evaluate("--protocols", protocol, "--representations", "x,cls", "--json").stdout)
         assert (long["comparisons"], long["per_class"]) == ([], [])
         for row, again in zip(short, long["records"], strict=True):
@@ -329,7 +360,7 @@ def test_raw_representations_need_no_checkpoint_and_load_none(
     tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scale_video.pipelines.candidates.initial_aggregator", None)
-    monkeypatch.setattr(evaluation, "load_aggregator", None)
+    monkeypatch.setattr("scale_video.pipelines.seed_runs.load_aggregator", None)
     request = request_for(make_store(tmp_path / "a.zarr"))
     records = run_evaluation(request, protocols=("knn",), representations=("x-bins2", "x"))
     assert [record.representation for record in records] == ["x", "x-bins2"]
