@@ -1,7 +1,7 @@
 """Changing colours and sharpness of decoded clips, by parameters that were drawn before; ``FORMAT.md`` defines them.
 
 NumPy's sums, products and roundings of float32 arrays, and no library of matrix products: the same bits on every
-machine. A frame at a time, so that what is worked on stays in a core's cache. Source of the definitions: Pillow's
+machine. A few frames at a time, so that what is worked on stays in a core's cache. Source of the definitions: Pillow's
 ``ImageEnhance``, which MoCo v2 was trained with, without its rounding to whole levels after each step.
 """
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scale_video.store.augmentation import Augmentation
 
 Planes = NDArray[np.float32]
-"""One frame, shape (3, S, S): levels of red, green and blue, in [0, 255]; or its grey, shape (S, S)."""
+"""F frames, shape (3, F, S, S): levels of red, green and blue, in [0, 255]; or their grey, shape (F, S, S)."""
 
+PIXELS_AT_ONCE: Final = 224 * 224
 GREY_WEIGHTS: Final = (0.299, 0.587, 0.114)
 _HUE_OFFSETS: Final = (5, 3, 1)
 """Of red, green and blue, in sixths of the colour circle."""
@@ -31,11 +32,13 @@ def augment_clip(frames: NDArray[np.uint8], augmentation: NDArray[np.float32]) -
         augmentation: Shape (A,), columns of ``Augmentation``.
     """
     steps = _steps(augmentation.astype(np.float64), side=frames.shape[1])
-    for frame in frames if steps else ():
-        planes = np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32)
+    at_once = max(1, PIXELS_AT_ONCE // frames[0, :, :, 0].size)
+    for first in range(0, len(frames) if steps else 0, at_once):
+        some = frames[first : first + at_once]
+        planes = np.ascontiguousarray(some.transpose(3, 0, 1, 2), dtype=np.float32)
         for step in steps:
             step(planes)
-        frame[...] = np.rint(planes, out=planes).transpose(1, 2, 0)
+        some[...] = np.rint(planes, out=planes).transpose(1, 2, 3, 0)
 
 
 def _steps(augmentation: NDArray[np.float64], *, side: int) -> list[Callable[[Planes], None]]:
@@ -63,16 +66,17 @@ def _brighten(planes: Planes, *, amount: np.float32) -> None:
 
 
 def _contrast(planes: Planes, *, amount: np.float32) -> None:
-    """The mean is taken of whole levels, whose sum is exact in any order."""
+    """The mean of each frame is taken of whole levels, whose sum is exact in any order."""
     levels = np.rint(_grey(planes)).astype(np.uint8)
-    _blend(planes, np.float32(int(levels.sum(dtype=np.int64)) / levels.size), amount)
+    means = levels.sum(axis=(1, 2), dtype=np.int64, keepdims=True) / levels[0].size
+    _blend(planes, means.astype(np.float32), amount)
 
 
 def _saturate(planes: Planes, *, amount: np.float32) -> None:
     _blend(planes, _grey(planes), amount)
 
 
-def _blend(planes: Planes, base: Planes | np.float32, amount: np.float32) -> None:
+def _blend(planes: Planes, base: Planes, amount: np.float32) -> None:
     """``base + amount * (planes - base)``, brought back into the range of levels."""
     planes -= base
     planes *= amount
@@ -109,7 +113,7 @@ def _remove_colours(planes: Planes) -> None:
 
 
 def _grey(planes: Planes) -> Planes:
-    """Shape (S, S)."""
+    """Shape (F, S, S)."""
     grey: Planes = planes[0] * np.float32(GREY_WEIGHTS[0])
     grey += planes[1] * np.float32(GREY_WEIGHTS[1])
     grey += planes[2] * np.float32(GREY_WEIGHTS[2])
@@ -126,9 +130,9 @@ def _blur_weights(sigma: float) -> list[np.float32]:
 
 def _blur(planes: Planes, *, weights: list[np.float32]) -> None:
     """Along columns, then along rows; beyond its edges a frame goes on with its outermost pixels."""
-    radius, side = len(weights) - 1, planes.shape[1]
-    for axis in (1, 2):
-        widths = [(0, 0)] * axis + [(radius, radius)] + [(0, 0)] * (2 - axis)
+    radius, side = len(weights) - 1, planes.shape[2]
+    for axis in (2, 3):
+        widths = [(radius, radius) if which == axis else (0, 0) for which in range(4)]
         padded = np.moveaxis(np.pad(planes, widths, mode="edge"), axis, 0)
         target = np.moveaxis(planes, axis, 0)
         target *= weights[0]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from scipy.ndimage import gaussian_filter
 
+from scale_video.extract import augmented_pixels
 from scale_video.extract.augmented_pixels import augment_clip
 from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.decode import decode_clips
@@ -157,6 +158,15 @@ def test_what_is_neutral_changes_no_bit_and_frames_do_not_depend_on_each_other()
     assert (augmented(clip, parameters((3, 1, 0, 2))) == clip).all()
     row = parameters(contrast=1.4, hue=0.1, blur=0.05)
     np.testing.assert_array_equal(augmented(clip[1:], row), augmented(clip, row)[1:])
+
+
+def test_frames_taken_some_at_a_time_are_as_if_each_were_taken_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = some_clip(num_frames=5)
+    row = parameters((2, 0, 3, 1), brightness=0.7, contrast=1.4, saturation=1.2, hue=0.1, blur=0.05)
+    together = augmented(clip, row)
+    for at_once in (1, 2):
+        monkeypatch.setattr(augmented_pixels, "PIXELS_AT_ONCE", at_once * 24 * 24)
+        np.testing.assert_array_equal(augmented(clip, row), together)
 
 
 def test_decoded_clips_are_augmented_after_crop_flip_and_resize(

@@ -4,13 +4,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from numpy.typing import NDArray
 
 from scale_video.aggregate.checkpoint import load_record
 from scale_video.extract.augmentation import AugmentationRanges
@@ -23,6 +21,7 @@ from scale_video.pipelines.cli import main
 from scale_video.pipelines.clip_files import write_clip
 from scale_video.pipelines.preset import load_preset
 from scale_video.pipelines.view_options import ViewOptions
+from scale_video.store.augmentation import AUGMENTATION_NAMES
 from scale_video.store.read import FeatureStore
 from scale_video.store.verify import verify_store
 
@@ -88,24 +87,16 @@ def test_clips_follow_the_duration_all_the_way_to_the_features(extracted: Path) 
     assert verify_store(extracted).damaged == ()
 
 
-@pytest.mark.parametrize("how", ["two threads", "resumed"])
-def test_the_same_bytes_however_it_runs(videos: Path, extracted: Path, tmp_path: Path, how: str) -> None:
-    store = tmp_path / "folder.zarr"
-    if how == "resumed":
-        shutil.copytree(extracted, store)
-        for view, blocks in {"random": (1,), "augmented": (0, 2, 3), "grid": ()}.items():
-            for block in blocks:
-                (store / view / f"motion3d/commit/c.{block}").unlink()
-                (store / view / f"motion3d/features/c.{block}.0.0").write_bytes(b"")
-    extract(videos, store, "--workers", "1" if how == "resumed" else "2", "--threads")
+def test_the_same_bytes_with_two_workers_of_a_job_that_was_interrupted(
+    videos: Path, extracted: Path, tmp_path: Path
+) -> None:
+    store = shutil.copytree(extracted, tmp_path / "folder.zarr")
+    for view, blocks in {"random": (1,), "augmented": (0, 2, 3), "grid": ()}.items():
+        for block in blocks:
+            (store / view / f"motion3d/commit/c.{block}").unlink()
+            (store / view / f"motion3d/features/c.{block}.0.0").write_bytes(b"")
+    extract(videos, store, "--workers", "2", "--threads")
     assert files_of(store) == files_of(extracted)
-
-
-def shown(run_cli: Cli, store: Path, videos: Path, *options: object) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """What ``show`` says of a clip, and its picture."""
-    result = run_cli("show", store, "--data", videos, "--json", "--output", "clip.png", *options)
-    with av.open("clip.png") as picture:
-        return json.loads(result.stdout), next(picture.decode(video=0)).to_ndarray(format="rgb24")
 
 
 def test_a_clip_is_shown_as_the_backbone_saw_it(run_cli: Cli, videos: Path, extracted: Path) -> None:
@@ -123,14 +114,14 @@ def test_a_clip_is_shown_as_the_backbone_saw_it(run_cli: Cli, videos: Path, extr
     write_clip(Path("expected.png"), frames, seconds=seconds)
     with av.open("expected.png") as expected:
         wanted = next(expected.decode(video=0)).to_ndarray(format="rgb24")
-    parameters, picture = shown(run_cli, extracted, videos, "--video", 3, "--clip", 4, "--view", "augmented")
-    drawn = dict(zip(parameters["augmentation"], plan.augmentation[3, 4].tolist(), strict=True))
-    assert parameters["augmentation"] == drawn
-    table = run_cli("show", extracted, "--data", videos, "--video", 3, "--clip", 4, "--view", "augmented").stdout
-    assert "augmented" in table
-    plain, _ = shown(run_cli, extracted, videos, "--video", 3, "--clip", 4)
-    assert plain["augmentation"] is None
-    np.testing.assert_array_equal(picture, wanted)
+    options = ("--data", videos, "--video", 3, "--clip", 4, "--view", "augmented", "--output", "clip.png")
+    printed = " ".join(run_cli("show", extracted, *options).stdout.split())
+    with av.open("clip.png") as picture:
+        np.testing.assert_array_equal(next(picture.decode(video=0)).to_ndarray(format="rgb24"), wanted)
+    drawn = dict(zip(AUGMENTATION_NAMES, plan.augmentation[3, 4].tolist(), strict=True))
+    assert drawn["hue"] != 0
+    assert all(f"{name} × {drawn[name]:.2f}" in printed for name in ("brightness", "contrast", "saturation"))
+    assert f"hue {drawn['hue']:+.2f}" in printed
 
 
 def test_features_are_recomputed_from_the_augmented_pixels(run_cli: Cli, videos: Path, extracted: Path) -> None:
