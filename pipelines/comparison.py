@@ -53,7 +53,7 @@ def compare_records(
         if not found:
             there = ", ".join(dict.fromkeys(record.representation for record in records))
             raise ValueError(f"nothing to compare between {first!r} and {second!r}; there is: {there}")
-        compared += [_compare(one, other, folder=folder) for one, other in found]
+        compared += [row for one, other in found if (row := _compare(one, other, folder=folder))]
     return compared
 
 
@@ -118,8 +118,11 @@ def _pairs(
                 yield one, other
 
 
-def _compare(one: EvaluationRecord, other: EvaluationRecord, *, folder: Path) -> Comparison:
+def _compare(one: EvaluationRecord, other: EvaluationRecord, *, folder: Path) -> Comparison | None:
+    """The difference; None where the metric is no mean over videos, and so cannot be compared video by video."""
     first, second = (outcomes_of(record, folder) for record in (one, other))
+    if one.metric not in first.scores:
+        return None
     names = one.representation, other.representation
     second = in_order_of(first, second, names=names)
     difference = compare_paired(first.scores[one.metric], second.scores[one.metric], first.groups)

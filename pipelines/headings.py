@@ -16,6 +16,8 @@ OPTION_TITLES = {
     "clips": "{:g} clips",
     "clip_seed": "draw {:g} of clips",
     "share_seed": "draw {:g} of labels",
+    "selection_on_test": "chosen on test",
+    "schedule_epochs": "schedule of {:g} epochs",
 }
 TABLE_ORDER = (
     *RAW_REPRESENTATIONS,

@@ -104,3 +104,28 @@ def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
         load_preset(str(tmp_path / "bad.toml"), dataset="folder")
     with pytest.raises(ValueError, match="no preset 'best': neither a file nor one of demo, honest, paper"):
         load_preset("best", dataset="folder")
+
+
+def test_what_probes_on_clips_choose_on() -> None:
+    for name, dataset, expected in (
+        ("honest", "ucf101", ("holdout", 200)),
+        ("paper", "folder", ("test", 200)),
+        ("paper", "ucf101", ("test", 1000)),
+    ):
+        probes = load_preset(name, dataset=dataset).probes
+        assert (probes.selection, probes.schedule_epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("evaluate.k=3", "evaluate has the unknown key 'k'; known are: selection, schedule_epochs"),
+        ("evaluate.selection=train", "selection must be 'holdout' or 'test', got 'train'"),
+        ("evaluate.schedule_epochs=1.5", r"evaluate.schedule_epochs must be a whole number, got 1\.5"),
+        ("evaluate.schedule_epochs=20", "schedule_epochs must be at least 60"),
+        ("evaluate=3", "evaluate must be a table, got 3"),
+    ],
+)
+def test_bad_choices_of_probes_on_clips(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_preset("honest", dataset="folder", overrides=[override])

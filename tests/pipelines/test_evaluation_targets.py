@@ -1,0 +1,154 @@
+"""Columns other than the one label, a validation part, and the choice on test, from the command line."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from scale_video.evaluate.outcomes import read_outcomes
+from scale_video.evaluate.per_clip import clip_probe
+from scale_video.evaluate.result import read_results
+from scale_video.store.clip_plan import ClipPlan
+from scale_video.store.create import add_backbone, create_store
+from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+from scale_video.store.video_table import VideoTable
+from scale_video.store.write import BlockWriter
+
+NUM_VIDEOS = 60
+PARTS = np.repeat([1, 2, 3], [32, 10, 18]).astype(np.uint8)  # train, validation, test
+RUN = ("--dataset", "table", "--store", "a.zarr", "--representations", "x", "--set", "test_view=random")
+
+
+@pytest.fixture
+def store() -> None:
+    """``a.zarr`` with a class, sets of classes and a number for each video, all of which its features tell of."""
+    rng = np.random.default_rng(0)
+    ids = tuple(f"{row:02d}.mp4" for row in range(NUM_VIDEOS))
+    clips = rng.normal(size=(NUM_VIDEOS, 1, 6)) + 0.5 * rng.normal(size=(NUM_VIDEOS, 8, 6))
+    mean = clips.mean(axis=1)
+    shown = (mean[:, 1:4] > 0.3).astype(np.int8)
+    shown[[0, 59]] = -1
+    views = (1000 + 100 * mean[:, 4]).astype(np.float32)
+    views[1] = np.nan
+    videos = VideoTable(
+        ids=ids,
+        paths=ids,
+        groups=ids,
+        labels={"label_scene": (mean[:, 0] > 0).astype(np.int32)},
+        class_names={"label_scene": ("indoors", "outdoors"), "labels": ("cat", "dog", "owl")},
+        splits={"1": PARTS, "2": np.where(PARTS == 2, 1, PARTS).astype(np.uint8)},
+        label_sets={"labels": shown},
+        targets={"target_views": views},
+    )
+    probe = VideoProbe(VideoStatus.OK, duration_seconds=5, frames_per_second=10, num_frames=50, height=4, width=4)
+    valid = np.ones(clips.shape[:2], dtype=bool)
+    plan = ClipPlan(
+        view="random",
+        parameters={"seed": 0},
+        coordinates=rng.random((*valid.shape, 7), dtype=np.float32),
+        valid=valid,
+        planned=np.ones(NUM_VIDEOS, dtype=bool),
+    )
+    create_store("a.zarr", videos=videos, probes=[probe] * NUM_VIDEOS, plans=[plan],
+                 attributes={"dataset": "table"}, block_size=NUM_VIDEOS)  # fmt: skip
+    add_backbone("a.zarr", view="random", name="tiny", feature_dim=6, weights_digest="w", attributes={})
+    status = np.full(NUM_VIDEOS, VideoStatus.OK, dtype=np.uint8)
+    block = FeatureBlock(0, clips.astype(np.float16), valid, status, ("",) * NUM_VIDEOS)
+    BlockWriter("a.zarr", view="random", backbone="tiny").write(block)
+
+
+@pytest.fixture
+def evaluate(run_cli: Callable[..., Result], store: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command on that store, with a short training on clips."""
+
+    def short(*arguments, config, **options):
+        config = replace(config, max_epochs=4, hidden_dim=8, output_dim=8, learning_rate=0.3)
+        return clip_probe(*arguments, config=config, **options)
+
+    monkeypatch.setattr("scale_video.evaluate.protocols.clip_probe", short)
+    return lambda *arguments, status=0, command="evaluate": run_cli(command, *RUN, *arguments, status=status)
+
+
+def test_each_kind_of_target_has_its_metrics_and_rows(evaluate: Callable[..., Result]) -> None:
+    protocols = ("--protocols", "knn,linear,linear-per-clip", "--no-pictures")
+    for target, metrics in (
+        ("label_scene", {"top1"}),
+        ("labels", {"map", "lrap"}),
+        ("target_views", {"mse"}),
+    ):
+        found = json.loads(evaluate("--target", target, *protocols, "--json").stdout)["records"]
+        assert {row["metric"] for row in found} == metrics
+        assert {row["target"] for row in found} == {target}
+    records = read_results(Path("runs/table/results.json"))
+    assert len(records) == 3 * (1 + 2 + 1)
+    for record in records:
+        assert record.num_train == 32 - (record.target != "label_scene")
+        assert record.num_test == 18 - (record.target == "labels")
+        assert ("chosen on 10 validation videos" in record.note) == (record.protocol != "knn")
+        outcomes = read_outcomes(Path("runs/table") / record.outcomes)
+        assert len(outcomes.labels) == len(outcomes.predictions) == record.num_test
+        if record.metric == "mse":
+            errors = (outcomes.predictions - outcomes.labels) ** 2
+            assert record.value == pytest.approx(errors.mean(), rel=1e-4)
+            assert record.value < 0.7 * outcomes.labels.var()
+        elif record.metric != "map":
+            assert record.value == pytest.approx(outcomes.scores[record.metric].mean())
+            assert record.value > 0.6
+
+
+def test_without_a_validation_part_there_is_a_hold_out(evaluate: Callable[..., Result]) -> None:
+    arguments = ("--target", "label_scene", "--protocols", "linear", "--split", "2", "--no-pictures")
+    [record] = json.loads(evaluate(*arguments, "--json").stdout)["records"]
+    assert (record["num_train"], record["note"]) == (42, "")
+
+
+def test_the_choice_on_test_is_a_row_of_its_own(evaluate: Callable[..., Result]) -> None:
+    for options in ((), ("--set", "evaluate.selection=test")):
+        evaluate("--target", "label_scene", "--per-clip", *options, command="linear")
+    honest, published = read_results(Path("runs/table/results.json"))
+    assert (honest.options, published.options) == ({}, {"selection_on_test": 1})
+    assert "epochs and averaging were chosen on test, as published" in published.note
+    assert "on test" not in honest.note
+    shown = evaluate(
+        "--target", "label_scene", "--per-clip", "--set", "evaluate.selection=test", command="linear"
+    ).stdout
+    assert "chosen on test" in shown
+
+
+def test_what_does_not_apply_is_left_out_and_named(evaluate: Callable[..., Result]) -> None:
+    arguments = ("--target", "target_views", "--no-pictures")
+    result = evaluate(*arguments, "--protocols", "knn,retrieval,fine-tuning")
+    assert "retrieval, fine-tuning cannot be run on x and this target: left out" in result.stderr
+    result = evaluate(*arguments, "--protocols", "retrieval", status=1)
+    assert "retrieval cannot be run on x and this target; name other --representations" in result.stderr
+
+
+def test_a_column_that_is_not_there_is_refused_with_those_that_are(evaluate: Callable[..., Result]) -> None:
+    for arguments, name in (((), "label"), (("--target", "label_genre"), "label_genre")):
+        result = evaluate(*arguments, status=1)
+        assert (
+            f"data set 'table' has no column '{name}' to predict; say --target label_scene or labels or target_views"
+            in (result.stderr)
+        )
+
+
+@pytest.mark.parametrize("target", ["labels", "target_views"])
+def test_pictures_that_need_classes_are_not_drawn(evaluate: Callable[..., Result], target: str) -> None:
+    evaluate("--target", target, "--protocols", "knn", "--pictures")
+
+
+def test_scores_per_class_need_classes(evaluate: Callable[..., Result]) -> None:
+    for target, what in (("labels", "sets of classes"), ("target_views", "numbers")):
+        result = evaluate("--target", target, "--per-class", status=1)
+        assert f"--per-class needs videos of one class each, and '{target}' holds {what}" in result.stderr
+
+
+def test_comparisons_are_of_metrics_that_are_means_over_videos(evaluate: Callable[..., Result]) -> None:
+    arguments = ("--target", "labels", "--protocols", "knn", "--compare", "x,x-bins2", "--json")
+    found = json.loads(evaluate(*arguments).stdout)["comparisons"]
+    assert [row["metric"] for row in found] == ["lrap"]
