@@ -32,7 +32,8 @@ dataset = click.option(
     "--dataset",
     default="demo",
     show_default=True,
-    help="demo, demo-hard, demo-control, ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, lvu, folder, table.",
+    help="demo, demo-hard, demo-control, ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, lvu, folder, or "
+    "any name for a --table of your own.",
 )
 preset = click.option("--preset", default=None, help="honest, paper, demo, or a TOML file.  [default: by data set]")
 overrides = click.option(

@@ -42,6 +42,7 @@ _KNOWN: Final = (
     "path, group, split or split_<name>, label or label_<name>, labels or labels_<name>, target or target_<name>, "
     "start_seconds (start), end_seconds (end)"
 )
+_LARGEST: Final = float(np.finfo(np.float32).max)
 _NUM_SHOWN: Final = 5
 """Names in a message."""
 
@@ -124,18 +125,20 @@ def _columns(file: TableFile, stem: str) -> list[str]:
 
 
 def _parsed(file: TableFile, column: str, parse: Callable[..., Value], **given: object) -> list[Value]:
-    """A column's values.
+    """A column's values; each distinct cell is looked at once, as there may be a million.
 
     Raises:
         ValueError: a cell isn't understood; names its line.
     """
-    values = []
+    values: dict[str, Value] = {}
     for row, cell in enumerate(file.columns[column]):
+        if cell in values:
+            continue
         try:
-            values.append(parse(cell, **given))
+            values[cell] = parse(cell, **given)
         except ValueError as error:
             raise ValueError(f"{file.where(row)}: column {column!r}: {error}") from None
-    return values
+    return [values[cell] for cell in file.columns[column]]
 
 
 def _path(cell: str, *, root: Path) -> str:
@@ -162,7 +165,7 @@ def _number(cell: str, *, what: str) -> float:
         value = float(cell or "nan")
     except ValueError:
         raise ValueError(f"{cell!r} is no number; it must be {what}, or empty") from None
-    if abs(value) > float(np.finfo(np.float32).max):
+    if abs(value) > _LARGEST:
         raise ValueError(f"{cell!r} is too large; it must be {what}, or empty")
     return value
 
