@@ -8,6 +8,9 @@ READY := $(VENV)/.ready
 DATASET ?= demo
 SPLIT ?= 1
 SEEDS ?= 1
+# One after the other; all: the three of ucf101 and hmdb51.
+comma := ,
+SPLITS = $(if $(filter all,$(SPLIT)),1 2 3,$(subst $(comma), ,$(SPLIT)))
 
 # --option "value" when the variable is set; the quotes keep spaces, and ~ is expanded by the command.
 given = $(if $(2),--$(1) "$(2)")
@@ -49,13 +52,15 @@ extract: $(READY) ## stage 1: clip features of DATASET in DATA into STORE (RETRY
 	@$(BIN)/scale-video extract $(EXTRACTION) $(call given,retry,$(RETRY))
 
 pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SPLIT (VIEWS=random,augmented: a set of each)
-	@$(BIN)/scale-video pretrain $(EXPERIMENT) $(call given,views,$(VIEWS))
+	@for split in $(SPLITS); do \
+		$(BIN)/scale-video pretrain $(EXPERIMENT) --split "$$split" $(call given,views,$(VIEWS)) || exit; done
 
 evaluate: $(READY) ## several protocols at once (ARGS="--protocols all --compare x,x+cls")
 	@$(BIN)/scale-video evaluate $(EXPERIMENT)
 
-knn linear nonlinear retrieval: $(READY) ## evaluate raw and aggregated features by one protocol
-	@$(BIN)/scale-video $@ $(EXPERIMENT)
+knn linear nonlinear retrieval: $(READY) ## evaluate raw and aggregated features by one protocol (SPLIT=all: and their mean)
+	@for split in $(SPLITS); do $(BIN)/scale-video $@ $(EXPERIMENT) --split "$$split" || exit; done
+	@$(if $(word 2,$(SPLITS)),$(BIN)/scale-video table "runs/$(DATASET)")
 
 verify info failures: $(READY) ## check or describe the store of DATASET, or list what failed
 	@$(BIN)/scale-video $@ "$(or $(STORE),features/$(DATASET).zarr)" $(ARGS)

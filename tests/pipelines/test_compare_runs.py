@@ -152,6 +152,17 @@ class TestRefusals:
             run_comparison(CompareRequest(tmp_path, tmp_path, of=("a", "b")))
 
 
+def test_what_is_no_mean_over_videos_is_left_out(tmp_path: Path) -> None:
+    for preset, draw in (("a", 1), ("b", 2)):
+        record = write_row(tmp_path, preset=preset, representation="cls", draw=draw)
+        outcomes = read_outcomes(tmp_path / record.outcomes)
+        write_outcomes(tmp_path / record.outcomes, replace(outcomes, scores={"top5": outcomes.scores["top5"]}))
+    [row] = run_comparison(CompareRequest(tmp_path, tmp_path, of=("a", "b"))).rows
+    assert row.metric == "top5"
+    with pytest.raises(ValueError, match="top1 is no mean over videos, and cannot be compared"):
+        run_comparison(CompareRequest(tmp_path, tmp_path, of=("a", "b"), metrics=("top1",)))
+
+
 class TestCommand:
     @pytest.fixture
     def run(self, two_labels: Path) -> Callable[..., Result]:

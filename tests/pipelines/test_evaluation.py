@@ -222,10 +222,7 @@ class TestEvaluateCommand:
         return run
 
     def test_pictures_lie_beside_the_results(self, evaluate: Callable[..., Result]) -> None:
-        arguments = ("--protocols", "knn", "--representations", "x,x+cls")
-        evaluate(*arguments)
-        assert not Path("runs/folder/pictures").exists()
-        result = evaluate(*arguments, "--pictures")
+        result = evaluate("--protocols", "knn", "--representations", "x,x+cls", "--pictures")
         names = [f"tiny-split1-{name}" for name in ("knn-confusion", "knn-gains", "map")]
         assert "6 pictures in runs/folder/pictures" in result.stderr
         assert sorted(path.name for path in Path("runs/folder/pictures").iterdir()) == sorted(
