@@ -22,9 +22,11 @@ class Spread:
 
     value: float
     low: float
-    """Lowest and highest mean over splits of one replicate; of one split where there is one replicate. They are the
-    value itself where there is one row, and where no replicate was tested on all splits."""
+    """Lowest and highest of what is averaged: of the replicates that were tested on all splits, each the mean over
+    splits; or of the splits, where there is one replicate."""
     high: float
+    ranged: tuple[Hashable, ...]
+    """These replicates, or splits; with fewer than two of them, low and high say nothing."""
 
 
 def spread(values: Mapping[tuple[str, Hashable], float]) -> Spread:
@@ -40,11 +42,11 @@ def spread(values: Mapping[tuple[str, Hashable], float]) -> Spread:
     means = [float(np.mean(list(by_split[split].values()))) for split in splits]
     everywhere = set.intersection(*(set(found) for found in by_split.values()))
     replicates = {which for found in by_split.values() for which in found}
-    ranged = means
+    ranged: dict[Hashable, float] = dict(zip(splits, means, strict=True))
     if len(replicates) > 1:
-        ranged = [float(np.mean([by_split[split][which] for split in splits])) for which in everywhere]
+        ranged = {which: float(np.mean([by_split[split][which] for split in splits])) for which in everywhere}
     value = float(np.mean(means))
-    return Spread(value, min(ranged, default=value), max(ranged, default=value))
+    return Spread(value, min(ranged.values(), default=value), max(ranged.values(), default=value), tuple(ranged))
 
 
 def interval_of_mean(

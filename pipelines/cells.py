@@ -94,7 +94,8 @@ def make_cell(located: Sequence[Located]) -> Cell:
     records = tuple(one.record for one in located)
     found = spread({(record.split, _replicate(record)): record.value for record in records})
     low, high = (records[0].ci_low, records[0].ci_high) if len(records) == 1 else _interval(located)
-    return Cell(records, found.value, low, high, found.low, found.high, _spread_of(records))
+    ranged = [record for record in records if {_replicate(record), record.split} & set(found.ranged)]
+    return Cell(records, found.value, low, high, found.low, found.high, _spread_of(ranged))
 
 
 def _replicate(record: EvaluationRecord) -> Hashable:

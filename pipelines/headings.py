@@ -56,6 +56,11 @@ def shown_difference(value: float, metric: str) -> str:
     return f"{100 * value:+.1f}" if metric not in LOWER_IS_BETTER else f"{value:+.4g}"
 
 
+def is_part(option: str) -> bool:
+    """Whether an option gives a probe less than there is, so that its rows are no figure of the whole."""
+    return option in ("clips", "train_share") or is_draw(option)
+
+
 def is_draw(option: str) -> bool:
     """Whether an option says which of several draws a row is of (``clip_seed``, ``share_seed``), and no more."""
     return option.endswith("_seed")

@@ -22,7 +22,7 @@ from scale_video.pipelines.draw_clips import ClipCurve, draw_clips
 from scale_video.pipelines.draw_confusion import Predictions, draw_confusion
 from scale_video.pipelines.draw_gains import ClassGain, draw_gains
 from scale_video.pipelines.draw_map import draw_map
-from scale_video.pipelines.headings import TABLE_ORDER, metric_title, protocol_title
+from scale_video.pipelines.headings import TABLE_ORDER, is_part, metric_title, protocol_title
 from scale_video.pipelines.picture_style import new_figure, pictures_available, save
 from scale_video.pipelines.preset import default_preset
 
@@ -160,11 +160,12 @@ def _of_protocol(
 
 
 def _first(records: Sequence[EvaluationRecord], names: Sequence[str]) -> EvaluationRecord | None:
-    """The first representation that is there, without options, of its lowest seed."""
+    """The first representation that is there with all clips and labels, of its lowest seed, with the fewest options."""
+    whole = [record for record in records if not any(map(is_part, record.options))]
     for name in names:
-        found = [record for record in records if record.representation == name and not record.options]
+        found = [record for record in whole if record.representation == name]
         if found:
-            return min(found, key=lambda record: record.seed or 0)
+            return min(found, key=lambda record: (record.seed or 0, len(record.options)))
     return None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTATIONS
 from scale_video.evaluate.result import METRICS, PROTOCOLS, EvaluationRecord
 from scale_video.pipelines.cells import Cell, Column, Located, column_of, make_cell
-from scale_video.pipelines.headings import TABLE_ORDER
+from scale_video.pipelines.headings import TABLE_ORDER, is_part
 from scale_video.pipelines.preset import default_preset
 from scale_video.pipelines.published import PublishedFigure, published_figures
 from scale_video.pipelines.result_files import choose, find_results, main_metrics, read_located
@@ -159,9 +159,10 @@ def _beside(
     placed = {}
     for figure in figures:
         for column in columns:
-            of_column = (column.dataset, column.measured.metric, column.measured.options, column.measured.target)
+            of_column = (column.dataset, column.measured.metric, column.measured.target)
+            whole = not any(is_part(name) or name in ("k", "temperature") for name, _ in column.measured.options)
             same_split = not column.split or (column.split,) == figure.splits
-            if of_column != (figure.dataset, figure.metric, (), "label") or not same_split:
+            if of_column != (figure.dataset, figure.metric, "label") or not same_split or not whole:
                 continue
             if column.measured.protocol not in figure.beside:
                 continue

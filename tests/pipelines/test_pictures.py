@@ -1,7 +1,7 @@
 import re
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from scale_video.evaluate.outcomes import read_outcomes
 from scale_video.evaluate.result import EvaluationRecord
@@ -23,6 +24,13 @@ write_row: Callable[..., EvaluationRecord] = runpy.run_path(str(Path(__file__).w
     "write_row"
 ]
 NAMES = ("jump", "run", "swim", "walk")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The maps are tiny, and threads that wait for each other cost more than they bring."""
+    with threadpool_limits(1):
+        yield
 
 
 def texts(figure: Any) -> list[str]:

@@ -91,6 +91,20 @@ class TestCells:
         assert one[0][2] == "ucf101, split 3, k-NN top-1 %"
         assert one[1][2].startswith(percent(records[2].value))
 
+    def test_a_range_is_of_what_was_tested_on_all_splits(self, tmp_path: Path) -> None:
+        rows = [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+        records = [
+            write_row(
+                tmp_path, representation="cls", split=str(split), seed=seed, draw=3 * split + seed, prefix=str(split)
+            )
+            for split, seed in rows
+        ]
+        cell = make_cell([Located(record, tmp_path) for record in records])
+        of = {(record.split, record.seed): record.value for record in records}
+        of_seeds = [(of["1", seed] + of["2", seed]) / 2 for seed in (0, 1)]
+        assert (cell.low, cell.high, cell.spread_of) == (min(of_seeds), max(of_seeds), "2 seeds")
+        assert make_cell([Located(record, tmp_path) for record in records[1:4]]).spread_of == ""
+
     def test_splits_of_other_data_sets_are_not_averaged(self, tmp_path: Path) -> None:
         for split in ("1", "official_test"):
             write_row(tmp_path, dataset="kinetics400", split=split)
