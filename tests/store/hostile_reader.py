@@ -99,7 +99,7 @@ def many_videos(length: int, *, num_files: int) -> Callable[[Path], None]:
         consistently("num_videos", "video", length)(store)
         for node in [*store.glob("videos/*/zarr.json"), *store.rglob("video/zarr.json")]:
             document = json.loads(node.read_text())
-            document["chunk_grid"]["configuration"]["chunk_shape"] = [min(4096, length)]
+            document["chunk_grid"]["configuration"]["chunk_shape"][0] = min(4096, length)
             node.write_text(json.dumps(document))
         for index in range(num_files):
             (store / f"videos/id/c.{index}").write_bytes(b"")
@@ -157,6 +157,7 @@ SPECIAL: dict[str, Callable[[Path], None]] = {
     "2^24 clips": consistently("num_clips", "clip", 2**24),
     "2^40 features": consistently("feature_dim", "feature", 2**40),
     "2^27 features": consistently("feature_dim", "feature", 2**27),
+    "2^40 classes": consistently("none", "class", 2**40),
     "2^40 videos": consistently("num_videos", "video", 2**40),
     "30 videos": many_videos(30, num_files=0),
     "8000 videos": many_videos(8000, num_files=0),
@@ -184,6 +185,8 @@ SPECIAL: dict[str, Callable[[Path], None]] = {
 
 READS: list[Callable[[FeatureStore], Any]] = [
     lambda store: repr((store.videos.ids, store.videos.paths, store.videos.groups)),
+    lambda store: repr((store.videos.label_sets, store.videos.targets, store.videos.start_seconds)),
+    lambda store: repr((store.file_names(), store.column("labels_tag", slice(2, 4)))),
     lambda store: repr(store.probes()),
     lambda store: store.plan("grid").coordinates.tobytes(),
     lambda store: store.plan("random").coordinates.tobytes(),

@@ -13,9 +13,9 @@ MAX_GROWTH_MIB = 100
 
 
 @pytest.mark.slow
-def test_lies_are_refused_and_cost_nothing(full_store: Path, tmp_path: Path) -> None:
+def test_lies_are_refused_and_cost_nothing(rich_store: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, READER, full_store, tmp_path, "0", str(NUM_MUTANTS)],
+        [sys.executable, READER, rich_store, tmp_path, "0", str(NUM_MUTANTS)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -33,4 +33,4 @@ def test_lies_are_refused_and_cost_nothing(full_store: Path, tmp_path: Path) -> 
         assert outcome == "refused" or ":" in name, line
         outcomes[outcome] += 1
     assert outcomes.total() > NUM_MUTANTS + 20
-    assert min(outcomes[outcome] for outcome in ("right", "damaged", "refused")) >= 3, outcomes
+    assert min(outcomes[outcome] for outcome in ("right", "damaged", "refused")) >= 2, outcomes
