@@ -46,6 +46,8 @@ def options_title(options: Mapping[str, float]) -> str:
     for name, value in options.items():
         if name == "train_share":
             parts.append(f"{100 * value:g} % of labels")
+        elif name == "clips" and value == 1:
+            parts.append("1 clip")
         else:
             parts.append(OPTION_TITLES.get(name, f"{name} {{:g}}").format(value))
     return ", ".join(parts)

@@ -64,7 +64,7 @@ class TestCells:
             for draw in range(3)
         ]
         headings, row = table_of(tmp_path)
-        assert headings[2:] == [f"ucf101, split 1, k-NN top-1 %, {clips} clips" for clips in (1, 4)]
+        assert headings[2:] == [f"ucf101, split 1, k-NN top-1 %, {clips}" for clips in ("1 clip", "4 clips")]
         for cell, rows in zip(row[2:], (drawn[:3], drawn[3:]), strict=True):
             values = [record.value for record in rows]
             assert cell.startswith(percent(float(np.mean(values))))
