@@ -53,11 +53,12 @@ def same_video_recall(
         )
     one, other = (directions(vectors, mean, device="cpu") for vectors in (first, second))
     own = np.arange(len(first))[:, None]
-    found = [
+    found = [  # (2, N)
         (nearest_rows(gallery, queries, depth)[1].numpy() == own).any(axis=1)
         for queries, gallery in ((one, other), (other, one))
     ]
-    return np.mean(found, axis=0, dtype=np.float64)
+    recall: NDArray[np.float64] = np.mean(found, axis=0, dtype=np.float64)
+    return recall
 
 
 def _clips(features: ClipFeatures, clips: NDArray[np.int64], used: NDArray[np.bool_]) -> ClipFeatures:

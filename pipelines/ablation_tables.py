@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scale_video.evaluate.result import EvaluationRecord
-from scale_video.pipelines.ablations import HARD, AblationsResult
+from scale_video.pipelines.ablations import HARD, PRACTICE_PROBES, AblationsResult
 
 _CLAIMS = {
     "clips": "k-NN top-1 of single clips",
@@ -32,7 +32,14 @@ class Section:
 
 def sections(result: AblationsResult) -> list[Section]:
     """All tables, in the order in which one asks."""
-    return [_variations(result), _clips_at_test(result), _claims(result), _transfer(result), _cost(result)]
+    return [
+        _variations(result),
+        _clips_at_test(result),
+        _practices(result),
+        _claims(result),
+        _transfer(result),
+        _cost(result),
+    ]
 
 
 def _variations(result: AblationsResult) -> Section:
@@ -70,6 +77,16 @@ def _clips_at_test(result: AblationsResult) -> Section:
     ]
     return Section("k-NN top-1 % by clips of a test video: mean over seeds and draws (lowest – highest)",
                    ("clips", *names), tuple(rows))  # fmt: skip
+
+
+def _practices(result: AblationsResult) -> Section:
+    rows = [
+        (name, *(_mean(_values(records, representation, protocol)) for representation, protocol in PRACTICE_PROBES))
+        for name, records in result.practices.items()
+    ]
+    headings = (f"{representation} {_spoken(protocol)}" for representation, protocol in PRACTICE_PROBES)
+    return Section("what each practice is worth, top-1 %: mean of the seeds (lowest – highest)",
+                   ("practice", *headings), tuple(rows))  # fmt: skip
 
 
 def _claims(result: AblationsResult) -> Section:
@@ -125,4 +142,6 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _spoken(protocol: str) -> str:
-    return {"knn": "k-NN"}.get(protocol, protocol)
+    return {"knn": "k-NN", "linear-per-clip": "linear per clip", "nonlinear-per-clip": "nonlinear per clip"}.get(
+        protocol, protocol
+    )

@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def check_claims(
     """
     first, second = disjoint_halves(test.features)
 
-    def clips(of_train: NDArray[np.floating], of_test: NDArray[np.floating]) -> Estimate:  # type: ignore[type-arg]
+    def clips(of_train: NDArray[np.floating[Any]], of_test: NDArray[np.floating[Any]]) -> Estimate:
         scores = clip_knn_scores(
             of_train, train.features.valid, train.labels, of_test, test.features.valid, test.labels,
             num_classes=num_classes, device=device,

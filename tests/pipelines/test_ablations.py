@@ -39,7 +39,7 @@ def test_the_whole_run(tmp_path: Path, run_cli: Callable[..., Result], monkeypat
     rows = {
         (r.dataset, r.preset, r.representation, r.protocol, r.pretrained_on != "", *r.options.values()): r.value
         for r in read_results(folder / "results.json")
-        if r.metric == "top1"
+        if r.metric == "top1" and "selection_on_test" not in r.options
     }
     for name, label in (("shuffled", "ablation-positions-shuffled"), ("both losses, sets of 8, 2 masked", "demo")):
         cells = [
@@ -53,6 +53,23 @@ def test_the_whole_run(tmp_path: Path, run_cli: Callable[..., Result], monkeypat
     assert re.search(rf"\| 2 \| {mean:.1f} \({100 * min(two):.1f} – {100 * max(two):.1f}\) \|", page)
     transferred = 100 * rows["demo-hard", "demo", "cls", "knn", True]
     assert f"| trained on demo | cls | {transferred:.1f} |" in page
+    kept = [
+        r
+        for r in read_results(folder / "results.json")
+        if (r.dataset, r.metric, r.protocol) == ("demo", "top1", "fine-tuning")
+    ]
+    by_practice = [(r.preset, r.pretrain_videos, r.seen, dict(r.options)) for r in kept]
+    chosen_on_test = {"selection_on_test": 1}
+    assert sorted(by_practice, key=repr) == sorted(
+        [
+            ("demo", "train", False, {}),
+            ("ablation-masks-drawn-clip-by-clip", "train", False, {}),
+            ("demo-all-videos", "all", True, {}),
+            ("demo", "train", False, chosen_on_test),
+            ("ablation-all-three-as-published", "all", True, chosen_on_test),
+        ],
+        key=repr,
+    )
     claims = {(c["claim"], c["representation"]): c["estimate"]["value"] for c in found["claims"]}
     assert claims.keys() == {(claim, name) for claim, names in (("clips", ("x", "init h", "h")),
                              ("sets", ("x", "init h", "init cls", "h", "cls"))) for name in names}  # fmt: skip
@@ -61,7 +78,7 @@ def test_the_whole_run(tmp_path: Path, run_cli: Callable[..., Result], monkeypat
     assert not (folder / "extraction.zarr").exists()
 
     checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/demo*/**/last.ckpt")}
-    assert len(checkpoints) == 4  # the default, two variations, and demo-hard
+    assert len(checkpoints) == 7  # the default, two variations, three practices, and demo-hard
     seconds = found["extraction_seconds"]
     again = json.loads(run_cli(*command, "--json").stdout)
     assert again["extraction_seconds"] == seconds
