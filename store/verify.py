@@ -112,7 +112,7 @@ def _wrong_probes(store: FeatureStore) -> Iterator[str]:
 
 def _wrong_plan(store: FeatureStore, view: str) -> Iterator[str]:
     if plan_digest(store.plan(view), videos=require_digest(store.root, "videos_digest")) != store.plan_digest(view):
-        yield f"the plan of view {view!r} is not the one that was drawn (coordinates, valid, augmentation or parameters)"
+        yield f"the plan of view {view!r} is not the one that was drawn (coordinates, augmentation, parameters …)"
 
 
 def _wrong_parameters(store: FeatureStore, view: str) -> Iterator[str]:
