@@ -33,4 +33,5 @@ def test_lies_are_refused_and_cost_nothing(rich_store: Path, tmp_path: Path) -> 
         assert outcome == "refused" or ":" in name, line
         outcomes[outcome] += 1
     assert outcomes.total() > NUM_MUTANTS + 20
+    # All three occur; hardly a word of the metadata may be changed without harm, so few are read as they are.
     assert min(outcomes[outcome] for outcome in ("right", "damaged", "refused")) >= 2, outcomes
