@@ -23,8 +23,8 @@ class HoldOut:
     """Rows to fit on, ascending; every class occurs among them."""
     held: NDArray[np.int64]
     """Rows to choose on, ascending; none when no hold-out is possible."""
-    refit: NDArray[np.int64]
-    """Rows to fit on once everything is chosen, ascending: all of a hold-out, those to fit on of a validation part."""
+    num_refit: int
+    """The first so many rows are fitted on once everything is chosen: all, or those before a validation part."""
     note: str = ""
     """Why ``held`` is empty, in one line; empty otherwise."""
 
@@ -51,7 +51,7 @@ def hold_out_groups(labels: NDArray[np.integer[Any]], groups: NDArray[Any], *, s
     none = every_row[:0]
     if len(group_sizes) < ONE_GROUP_IN:
         return HoldOut(
-            every_row, none, every_row, f"no hold-out: {len(group_sizes)} training groups, fewer than {ONE_GROUP_IN}"
+            every_row, none, len(labels), f"no hold-out: {len(group_sizes)} training groups, fewer than {ONE_GROUP_IN}"
         )
 
     rows_of_group = np.split(np.argsort(group_of_row, kind="stable"), np.cumsum(group_sizes)[:-1])
@@ -65,9 +65,9 @@ def hold_out_groups(labels: NDArray[np.integer[Any]], groups: NDArray[Any], *, s
         if len(held) == len(group_sizes) // ONE_GROUP_IN:
             break
     if not held:
-        return HoldOut(every_row, none, every_row, "no hold-out: every training group is the only one of some class")
+        return HoldOut(every_row, none, len(labels), "no hold-out: every training group is the only one of some class")
     held_rows = np.sort(np.concatenate(held))
-    return HoldOut(np.setdiff1d(every_row, held_rows), held_rows, every_row)
+    return HoldOut(np.setdiff1d(every_row, held_rows), held_rows, len(labels))
 
 
 def validation_part(num_train: int, num_validation: int) -> HoldOut:
@@ -75,8 +75,12 @@ def validation_part(num_train: int, num_validation: int) -> HoldOut:
 
     Its videos are never fitted on, as benchmarks that have one prescribe.
     """
-    train = np.arange(num_train)
-    return HoldOut(train, num_train + np.arange(num_validation), train)
+    return HoldOut(np.arange(num_train), num_train + np.arange(num_validation), num_train)
+
+
+def no_choice(num_train: int) -> HoldOut:
+    """The division where there is nothing to choose."""
+    return HoldOut(np.arange(num_train), np.arange(0), num_train)
 
 
 def _stratified_order(

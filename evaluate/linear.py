@@ -66,7 +66,7 @@ def linear_probe(
                 chosen, best = candidate, top1
             if not converged:
                 notes.append(f"C={candidate:g} did not converge on the hold-out")
-    model, converged = _fit(train[hold_out.refit], train_labels[hold_out.refit], chosen)
+    model, converged = _fit(train[: hold_out.num_refit], train_labels[: hold_out.num_refit], chosen)
     if not converged:
         notes.append(f"C={chosen:g} did not converge in {MAX_ITERATIONS} iterations")
     ranked = model.classes_.astype(np.int64)[rank_classes(_class_scores(model, test))]

@@ -50,7 +50,9 @@ def one_vs_rest_probe(
                 chosen, best = candidate, precision
             if num_unfinished:
                 notes.append(f"C={candidate:g} did not converge on the hold-out for {num_unfinished} classes")
-    scores, num_unfinished = _fit_and_score(train[hold_out.refit], train_targets[hold_out.refit], test, chosen)
+    scores, num_unfinished = _fit_and_score(
+        train[: hold_out.num_refit], train_targets[: hold_out.num_refit], test, chosen
+    )
     if num_unfinished:
         notes.append(f"C={chosen:g} did not converge in {MAX_ITERATIONS} iterations for {num_unfinished} classes")
     return Outputs(scores, {"C": chosen}, "; ".join(notes))

@@ -134,7 +134,8 @@ def nonlinear_probe(
                 score = task.score(predict(train[hold_out.held]), train_targets[hold_out.held])
                 if score > best:
                     rate, decay, epochs, best = candidate_rate, candidate_decay, epoch, score
-    run = training(train[hold_out.refit], train_targets[hold_out.refit], learning_rate=rate, weight_decay=decay)
+    whole = slice(hold_out.num_refit)
+    run = training(train[whole], train_targets[whole], learning_rate=rate, weight_decay=decay)
     predict = next(islice(run, epochs - 1, None))  # the state after the last of the chosen number of epochs
     hyperparameters = {"learning_rate": rate, "weight_decay": decay, "epochs": epochs}
     return Outputs(predict(test), hyperparameters, hold_out.note)

@@ -22,12 +22,14 @@ class Outcomes:
     """Shape (N,)."""
     groups: NDArray[np.str_]
     """Shape (N,)."""
-    labels: NDArray[np.int64]
-    """Classes, shape (N,)."""
+    labels: NDArray[Any]
+    """Classes, shape (N,); or numbers to predict, (N,); or which of C classes each video has, (N, C)."""
     scores: Mapping[str, NDArray[np.float64]]
-    """Metric to the score of each video, in [0, 1], shape (N,); a record's value is their mean."""
-    predictions: NDArray[np.int64]
-    """Predicted classes, shape (N,); for retrieval those of the nearest training videos."""
+    """Metric to the score of each video, in [0, 1] but for errors, shape (N,); a record's value is their mean. A metric
+    that is no mean over videos has none."""
+    predictions: NDArray[Any]
+    """Predicted classes or numbers, shape (N,); for retrieval the classes of the nearest training videos; a score for
+    each of C classes, (N, C), where a video may have several."""
 
     def __post_init__(self) -> None:
         """Check lengths.

@@ -60,6 +60,7 @@ def clip_probe(
     training = partial(
         train_on_clips, train, train_targets, task=task, encoder=encoder, config=config, seed=seed, device=device
     )
+    whole = np.arange(hold_out.num_refit)
     choice = _Choice(task, epochs=config.max_epochs)
     news = News("fine-tuning" if config.unfreeze else "probe on clips")
     judged = test if look_at else train.take(hold_out.held)
@@ -73,11 +74,11 @@ def clip_probe(
         news(f"epoch {epoch} of {choice.epochs}")
 
     if look_at:
-        training(hold_out.refit, num_epochs=config.max_epochs, after_epoch=judge)
+        training(whole, num_epochs=config.max_epochs, after_epoch=judge)
         return choice.outputs("epochs and averaging were chosen on test, as published")
     if hold_out.held.size:
         training(hold_out.fit, num_epochs=config.max_epochs, after_epoch=judge)
-    predict = training(hold_out.refit, num_epochs=choice.epochs, after_epoch=follow)
+    predict = training(whole, num_epochs=choice.epochs, after_epoch=follow)
     choice.predictions = predict(test)[choice.pooling]
     return choice.outputs(hold_out.note)
 

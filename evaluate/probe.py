@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scale_video.evaluate.bootstrap import Estimate
 from scale_video.evaluate.clip_training import DEFAULT_CLIP_TRAINING, ClipTrainingConfig
 from scale_video.evaluate.clip_videos import ClipEncoder, ClipVideos, concatenate_videos
-from scale_video.evaluate.holdout import HoldOut, hold_out_groups, validation_part
+from scale_video.evaluate.holdout import HoldOut, hold_out_groups, no_choice, validation_part
 from scale_video.evaluate.low_shot import draw_share
 from scale_video.evaluate.nonlinear import DEFAULT_NONLINEAR, NonlinearConfig
 from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, ProbeOptions
@@ -24,7 +24,7 @@ from scale_video.evaluate.probe_checks import (
     unlabelled_note,
     unseen_class_note,
 )
-from scale_video.evaluate.protocols import SPOKEN, Inputs, Settings, predict
+from scale_video.evaluate.protocols import CHOOSE_NOTHING, SPOKEN, Inputs, Settings, predict
 from scale_video.evaluate.result import PROTOCOLS
 from scale_video.evaluate.retrieval import RECALL_DEPTHS, retrieve
 from scale_video.evaluate.scoring import Scores, score_classes, score_numbers, score_ranking, score_sets
@@ -57,6 +57,10 @@ class ProbeOutcome:
     """Wall-clock time, choice of hyper-parameters included."""
 
 
+Part = tuple[NDArray[np.floating[Any]] | ClipVideos, NDArray[Any]]
+"""Inputs and targets of the validation part of a split."""
+
+
 def evaluate_representation(
     train: NDArray[np.floating[Any]] | ClipVideos,
     train_targets: NDArray[Any],
@@ -69,7 +73,7 @@ def evaluate_representation(
     num_classes: int,
     seed: int,
     kind: TargetKind = "class",
-    validation: tuple[NDArray[np.floating[Any]] | ClipVideos, NDArray[Any]] | None = None,
+    validation: Part | None = None,
     encoder: ClipEncoder | None = None,
     options: ProbeOptions = DEFAULT_OPTIONS,
     nonlinear: NonlinearConfig = DEFAULT_NONLINEAR,
@@ -130,11 +134,16 @@ def evaluate_representation(
     tested = _prepared(test, np.arange(len(test_targets)))
     groups = np.asarray(test_groups)
     prediction: Prediction | Outputs
+    chosen_on = None
     if protocol == "retrieval":
         prediction, scores = _retrieve(fitted, targets, tested, test_targets, groups, device=device)
     else:
-        inputs, wanted, hold_out = _divided(fitted, targets, fitted_groups, validation, settings=settings)
         on_test = protocol in CLIP_PROTOCOLS and options.selection == "test"
+        if protocol in CHOOSE_NOTHING or on_test:
+            inputs, wanted, hold_out = fitted, targets, no_choice(len(targets))
+        else:
+            chosen_on = _with_targets(validation, kind)
+            inputs, wanted, hold_out = _divided(fitted, targets, fitted_groups, chosen_on, settings=settings)
         prediction = predict(
             protocol,
             inputs,
@@ -149,7 +158,7 @@ def evaluate_representation(
 
     notes = (
         prediction.note,
-        _chosen_on_note(protocol, validation, settings=settings),
+        f"chosen on {len(chosen_on[1])} validation videos" if chosen_on else "",
         share_note(options, num_kept=len(kept), num_labelled=len(labelled)),
         unlabelled_note(num_train=len(train_targets) - len(labelled), num_test=int((~in_test).sum())),
         unseen_class_note(targets, test_targets[in_test], kind=kind),
@@ -161,7 +170,7 @@ def evaluate_representation(
         scores=scores.by_video,
         num_train=len(targets),
         num_test=int(in_test.sum()),
-        predictions=_predictions(prediction),
+        predictions=prediction.classes if isinstance(prediction, Prediction) else _predicted(prediction, kind),
         hyperparameters=prediction.hyperparameters,
         note="; ".join(note for note in notes if note),
         seconds=seconds,
@@ -190,37 +199,29 @@ def _strata(targets: NDArray[Any], kind: TargetKind) -> NDArray[np.integer[Any]]
     return targets if kind == "class" else np.zeros(len(targets), dtype=np.int64)
 
 
+def _with_targets(validation: Part | None, kind: TargetKind) -> Part | None:
+    """The videos of a validation part that have a target; None where none has."""
+    if validation is None:
+        return None
+    inputs, targets = validation
+    labelled = np.flatnonzero(is_labelled(kind, targets))
+    return (_prepared(inputs, labelled), targets[labelled]) if labelled.size else None
+
+
 def _divided(
-    train: Inputs,
-    targets: NDArray[Any],
-    groups: NDArray[Any],
-    validation: tuple[NDArray[np.floating[Any]] | ClipVideos, NDArray[Any]] | None,
-    *,
-    settings: Settings,
+    train: Inputs, targets: NDArray[Any], groups: NDArray[Any], chosen_on: Part | None, *, settings: Settings
 ) -> tuple[Inputs, NDArray[Any], HoldOut]:
     """The labelled videos to fit and to choose on, and which are which."""
-    kind = settings.kind
-    if validation is not None:
-        labelled = np.flatnonzero(is_labelled(kind, validation[1]))
-        if labelled.size:
-            chosen_on = _prepared(validation[0], labelled)
-            if isinstance(train, ClipVideos) and isinstance(chosen_on, ClipVideos):
-                joined: Inputs = concatenate_videos(train, chosen_on)
-            else:
-                joined = np.concatenate([train, chosen_on])
-            division = validation_part(len(targets), labelled.size)
-            return joined, np.concatenate([targets, validation[1][labelled]]), division
-    return train, targets, hold_out_groups(_strata(targets, kind), groups, seed=settings.seed)
-
-
-def _chosen_on_note(
-    protocol: str, validation: tuple[NDArray[np.floating[Any]] | ClipVideos, NDArray[Any]] | None, *, settings: Settings
-) -> str:
-    on_test = protocol in CLIP_PROTOCOLS and settings.options.selection == "test"
-    if validation is None or on_test or protocol in ("knn", "retrieval"):
-        return ""
-    num_videos = int(is_labelled(settings.kind, validation[1]).sum())
-    return f"chosen on {num_videos} validation videos" if num_videos else ""
+    if chosen_on is None:
+        return train, targets, hold_out_groups(_strata(targets, settings.kind), groups, seed=settings.seed)
+    inputs, chosen_targets = chosen_on
+    joined: Inputs
+    if isinstance(train, ClipVideos) and isinstance(inputs, ClipVideos):
+        joined = concatenate_videos(train, inputs)
+    else:
+        joined = np.concatenate([train, inputs])
+    division = validation_part(len(targets), len(chosen_targets))
+    return joined, np.concatenate([targets, chosen_targets]), division
 
 
 def _retrieve(
@@ -246,8 +247,5 @@ def _scores(
     return score(prediction, targets, groups, labelled=labelled)
 
 
-def _predictions(prediction: Prediction | Outputs) -> NDArray[Any]:
-    if isinstance(prediction, Prediction):
-        return prediction.classes
-    values = prediction.values
-    return values[:, 0] if values.shape[1] == 1 else values
+def _predicted(outputs: Outputs, kind: TargetKind) -> NDArray[Any]:
+    return outputs.values[:, 0] if kind == "number" else outputs.values

@@ -51,6 +51,10 @@ class Settings:
     device: str
 
 
+CHOOSE_NOTHING = ("knn", "retrieval")
+"""Protocols without a hold-out or a validation part."""
+
+
 def applies(protocol: str, representation: str, kind: TargetKind = "class") -> bool:
     """Whether a protocol can be run on a representation and a kind of target.
 
@@ -77,7 +81,7 @@ def predict(
 
     Args:
         protocol: Any but retrieval.
-        train: N labelled training videos, and after them those of a validation part.
+        train: N labelled training videos, and after them, where something is chosen, those of a validation part.
         train_targets: Their targets.
         test: Test videos.
         hold_out: Which of the N are fitted on, and which is chosen on.
@@ -91,8 +95,7 @@ def predict(
         needed = "the clips of each video" if on_clips else "one vector per video"
         raise ValueError(f"{SPOKEN[protocol]} needs {needed}, on both sides")
     if protocol == "knn":
-        # it chooses nothing, so a validation part has no say
-        return _knn(train[hold_out.refit], train_targets[hold_out.refit], test, settings)
+        return _knn(train, train_targets, test, settings)
     if protocol == "linear":
         if settings.kind == "class":
             return linear_probe(train, train_targets, test, hold_out=hold_out)
@@ -102,7 +105,7 @@ def predict(
         train,
         train_targets,
         test,
-        task=task_of(settings.kind, train_targets[hold_out.refit], num_classes=settings.num_classes),
+        task=task_of(settings.kind, train_targets[: hold_out.num_refit], num_classes=settings.num_classes),
         hold_out=hold_out,
         seed=settings.seed,
         config=settings.nonlinear,
@@ -145,7 +148,7 @@ def _on_clips(
         train,
         train_targets,
         test,
-        task=task_of(settings.kind, train_targets[hold_out.refit], num_classes=settings.num_classes),
+        task=task_of(settings.kind, train_targets[: hold_out.num_refit], num_classes=settings.num_classes),
         encoder=settings.encoder,
         hold_out=hold_out,
         seed=settings.seed,

@@ -50,7 +50,7 @@ def ridge_probe(
             error = float(((model.predict(train[hold_out.held]) - targets[hold_out.held]) ** 2).mean())
             if error < least:
                 chosen, least = candidate, error
-    model = _fit(train[hold_out.refit], targets[hold_out.refit], chosen)
+    model = _fit(train[: hold_out.num_refit], targets[: hold_out.num_refit], chosen)
     return Outputs(model.predict(test)[:, None], {"alpha": chosen}, hold_out.note)
 
 

@@ -21,7 +21,7 @@ def test_groups_stay_whole_and_no_class_vanishes(classes: list[int], num_groups:
     assert set(labels[division.fit]) == set(labels)
     assert len(set(groups[division.held])) <= len(set(groups)) // 10
     assert (division.held.size == 0) == bool(division.note)
-    np.testing.assert_array_equal(division.refit, np.arange(len(labels)))
+    np.testing.assert_array_equal(np.arange(division.num_refit), np.arange(len(labels)))
 
 
 def test_each_class_gives_its_tenth() -> None:
@@ -74,9 +74,5 @@ def test_no_hold_out(labels: np.ndarray, groups: np.ndarray, note: str) -> None:
 
 def test_a_validation_part_is_never_fitted_on() -> None:
     division = validation_part(5, 3)
-    assert (list(division.fit), list(division.held), list(division.refit)) == (
-        [0, 1, 2, 3, 4],
-        [5, 6, 7],
-        [0, 1, 2, 3, 4],
-    )
+    assert (list(division.fit), list(division.held), division.num_refit) == ([0, 1, 2, 3, 4], [5, 6, 7], 5)
     assert division.note == ""

@@ -269,7 +269,7 @@ def test_a_validation_part_chooses_and_is_not_trained_on() -> None:
 
 def test_without_a_hold_out_all_epochs_are_trained() -> None:
     (train, labels), (test, _) = make_clips(18, seed=0), make_clips(6, seed=1)
-    none = HoldOut(np.arange(18), np.arange(0), np.arange(18), "no hold-out: few")
+    none = HoldOut(np.arange(18), np.arange(0), 18, "no hold-out: few")
     found = run(train, labels, test, hold_out=none)
     assert found.hyperparameters == {"epochs": 5, "average_probabilities": 0.0}
     assert found.note == "no hold-out: few"
