@@ -125,10 +125,9 @@ _PROBE = options(
     ),
     click.option(
         "--target",
-        default="label",
-        show_default=True,
         metavar="COLUMN",
-        help="What is predicted: label_NAME (one class), labels_NAME (sets of classes), target_NAME (a number).",
+        help="What is predicted: label_NAME (one class), labels_NAME (sets of classes), target_NAME (a number).  "
+        "[default: label, or else the one named after the split]",
     ),
     click.option(
         "--train-share",
@@ -214,7 +213,7 @@ def evaluate(
     scale-video evaluate --dataset ucf101 --protocols all --compare x,x+cls --per-class
     scale-video evaluate --dataset ucf101 --protocols linear --train-share 1,0.1,0.01
     scale-video evaluate --dataset ucf101 --protocols linear-per-clip,fine-tuning --representations x,x+cls
-    scale-video evaluate --dataset lvu --split like_ratio --target target_like_ratio
+    scale-video evaluate --dataset lvu --split like_ratio
     """  # noqa: D301 - click's own mark against re-wrapping
     from scale_video.evaluate.result import PROTOCOLS
     from scale_video.pipelines import show
@@ -223,12 +222,13 @@ def evaluate(
     from scale_video.pipelines.paths import open_store, results_path
     from scale_video.pipelines.per_class import check_has_classes, scores_per_class
     from scale_video.pipelines.pictures import PictureBook
-    from scale_video.pipelines.probe_target import read_target
+    from scale_video.pipelines.probe_target import read_target, usual_target
 
     request = _experiment_request(given)
     book = PictureBook.if_wanted(pictures)
     pairs = [_pair(text) for text in compare]
-    target = read_target(open_store(request).videos, given["target"], dataset=request.dataset)
+    videos = open_store(request).videos
+    target = read_target(videos, given["target"] or usual_target(videos, split=request.split), dataset=request.dataset)
     if per_class:
         check_has_classes(target)
     records = _run_probes(

@@ -34,7 +34,7 @@ from scale_video.pipelines.paths import (
 )
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.probe_side import ProbeSide, ProbeSides, read_side
-from scale_video.pipelines.probe_target import DEFAULT_TARGET, ProbeTarget, read_target
+from scale_video.pipelines.probe_target import ProbeTarget, read_target, usual_target
 from scale_video.pipelines.provenance import feature_identity
 from scale_video.pipelines.seed_runs import own_runs, runs_from_elsewhere
 from scale_video.store.union import ReadableStore
@@ -51,7 +51,7 @@ def run_evaluation(
     options: Sequence[ProbeOptions] = (DEFAULT_OPTIONS,),
     clip_draws: Sequence[ClipDraw | None] = (None,),
     checkpoints: Sequence[Path] = (),
-    target: str = DEFAULT_TARGET,
+    target: str | None = None,
     allow_seen: bool = False,
     watch: Callable[[Candidate], None] | None = None,
 ) -> list[EvaluationRecord]:
@@ -67,7 +67,7 @@ def run_evaluation(
         options: every protocol runs under each of them; what ``Preset.probes`` decides is taken from there.
         clip_draws: so many clips of every test video, each time; None for all that there are.
         checkpoints: files or folders; aggregators from elsewhere, in place of the experiment's own seeds.
-        target: column of the table of videos that is predicted.
+        target: column of the table of videos that is predicted; that of ``usual_target`` when None.
         allow_seen: evaluate checkpoints that saw test videos, and mark their rows.
         watch: is shown each candidate before it is probed.
 
@@ -84,6 +84,7 @@ def run_evaluation(
     preset = request.load_preset()
     store = open_store(request)
     backbone = choose_backbone(store, view=preset.train_view, wanted=request.backbone)
+    target = target or usual_target(store.videos, split=request.split)
     predicted = read_target(store.videos, target, dataset=request.dataset)
     digests = record_digests(store, preset, backbone=backbone)
     raw = [name for name in RAW_REPRESENTATIONS if name in representations]

@@ -23,7 +23,17 @@ class ProbeTarget:
     """Empty where the target is a number."""
 
 
-def read_target(videos: VideoTable, name: str = DEFAULT_TARGET, *, dataset: str) -> ProbeTarget:
+def usual_target(videos: VideoTable, *, split: str) -> str:
+    """The column that is predicted when none is named: ``label``, or else the one that is called after the split.
+
+    # LVU, split like_ratio: target_like_ratio
+    """
+    there = {*videos.labels, *videos.label_sets, *videos.targets}
+    named_alike = (f"{kind}_{split}" for kind in ("label", "labels", "target"))
+    return next((name for name in (DEFAULT_TARGET, *named_alike) if name in there), DEFAULT_TARGET)
+
+
+def read_target(videos: VideoTable, name: str, *, dataset: str) -> ProbeTarget:
     """A column by its name: ``label…`` of one class a video, ``labels…`` of several, ``target…`` of numbers.
 
     Args:

@@ -167,7 +167,7 @@ def test_lvu_in_its_official_layout(root: Path, tmp_path: Path, run_cli: Cli) ->
             f"{header}\n1 hotel {names[2]} tt3\n",
         ),
         "view_count": (
-            f"view_count youtube_id imdb_id\n100 {names[2]} tt3\n",
+            f"view_count youtube_id imdb_id\n100 {names[2]} tt3\n50 {names[1]} tt2\n",
             f"view_count youtube_id imdb_id\n7 {names[3]} tt4\n",
             f"view_count youtube_id imdb_id\n20 {names[0]} tt1\n",
         ),
@@ -180,15 +180,26 @@ def test_lvu_in_its_official_layout(root: Path, tmp_path: Path, run_cli: Cli) ->
     for name in names[:3]:
         shutil.copy(root / "2-4.mkv", lvu / "mc_videos" / f"{name}.mkv")
     result = run_cli("extract", "--dataset", "lvu", "--data", lvu, *FAST)
-    assert "1 of 3 videos are not beneath" in result.stderr
+    assert "1 of 4 videos are not beneath" in result.stderr
     videos = xarray.open_zarr("features/lvu.zarr", group="videos")
     assert videos.attrs["class_names"] == {"label_scene": ["office", "hotel"]}
     assert videos.label_scene.values.tolist() == [1, 0, 1]
-    np.testing.assert_allclose(videos.target_view_count.values, [np.nan, np.log(20), np.log(100)], rtol=1e-6)
+    np.testing.assert_allclose(videos.target_view_count.values, np.log([50, 20, 100]), rtol=1e-6)
     assert videos.split_scene.values.tolist() == [1, 1, 3]
-    assert videos.split_view_count.values.tolist() == [0, 3, 1]
+    assert videos.split_view_count.values.tolist() == [1, 3, 1]
     store = FeatureStore.open("features/lvu.zarr")
     assert store.read_features("random", "motion3d").valid.sum(axis=1).tolist() == [1, 1, 1]  # of two seconds
+
+    common = ("--dataset", "lvu", "--representations", "x", "--no-pictures", "--json")
+    found = {}
+    for task in lists:
+        rows = json.loads(run_cli("evaluate", "--split", task, "--protocols", "knn,linear", *common).stdout)["records"]
+        found |= {(row["target"], row["protocol"], row["metric"]): row["value"] for row in rows}
+    # Guessed is a mean of the two numbers that are known.
+    least, most = ((np.log(20) - np.log(known)) ** 2 for known in (50, 100))
+    for protocol in ("knn", "linear"):
+        assert least <= found["target_view_count", protocol, "mse"] <= most
+    assert found.keys() >= {("label_scene", "knn", "top1"), ("label_scene", "linear", "top1")}
 
 
 @pytest.mark.parametrize("preset", ["honest", "paper"])
