@@ -29,9 +29,10 @@ class Difference:
     """How much better the second of two representations is than the first."""
 
     value: float
-    """Mean score of the second minus that of the first, in [-1, 1]."""
+    """Mean score of the second minus that of the first: in [-1, 1], of squared errors in their unit."""
     low: float
-    """Ends of the 95 % interval; -1 and 1 where there is a single test group."""
+    """Ends of the 95 % interval. A single test group has none: -1 and 1, or where a score is above 1, minus and plus
+    the largest score, which no difference exceeds."""
     high: float
     p: float
     """Of the two-sided test that they are equally good."""
@@ -49,7 +50,7 @@ def compare_paired(
     """Compare the scores of two representations on the same test videos.
 
     Args:
-        first: Scores in [0, 1], shape (N,), N >= 1.
+        first: Scores in [0, 1], or squared errors, shape (N,), N >= 1.
         second: Likewise, of the same videos in the same order.
         groups: Group of each video, shape (N,).
         num_resamples: Of the bootstrap.
@@ -67,7 +68,8 @@ def compare_paired(
     gains = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     group_of_row = np.unique(groups, return_inverse=True)[1]
     group_gains = np.bincount(group_of_row, weights=gains).astype(np.float64)
-    low, high = -1.0, 1.0
+    high = max(1.0, float(np.max(first)), float(np.max(second)))
+    low = -high
     if len(group_gains) > 1:
         means = bootstrap_means(gains, groups, num_resamples=num_resamples, seed=seed)
         low, high = (float(end) for end in np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2]))

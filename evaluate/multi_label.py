@@ -34,7 +34,8 @@ def one_vs_rest_probe(
         hold_out: Which of the training videos C is chosen on.
 
     Returns:
-        Log-odds of each class, shape (N_test, C), 0 where all training videos have a class or none has; the
+        Log-odds of each class, shape (N_test, C), or where nothing can be fitted one finite number for all videos:
+        below every log-odds for a class that no training video has, above every one for a class that all have. The
         hyper-parameter ``C``; a note where there was no hold-out or a fit did not converge.
     """
     task = ClassSet(train_targets.shape[1])
@@ -68,9 +69,10 @@ def _fit_and_score(
     scaler = StandardScaler().fit(vectors)
     scaled, scaled_others = scaler.transform(vectors), scaler.transform(others)
     scores = np.zeros((len(others), targets.shape[1]))
+    occurs, is_missed = (targets == 1).any(axis=0), (targets == 0).any(axis=0)
     num_unfinished = 0
     news = News(f"linear probe, C={inverse_penalty:g}")
-    for column in np.flatnonzero((targets == 1).any(axis=0) & (targets == 0).any(axis=0)):
+    for column in np.flatnonzero(occurs & is_missed):
         model = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -78,4 +80,6 @@ def _fit_and_score(
         num_unfinished += int(model.n_iter_.max() >= MAX_ITERATIONS)
         scores[:, column] = model.decision_function(scaled_others)
         news(f"class {column + 1} of {targets.shape[1]}")
+    least, most = scores.min(initial=0), scores.max(initial=0)
+    scores[:, ~occurs], scores[:, ~is_missed] = least - 1, most + 1  # at 0 a class nobody has would outrank rare ones
     return scores, num_unfinished

@@ -88,6 +88,11 @@ def test_one_group_has_no_interval() -> None:
     assert (found.low, found.high, found.p) == (-1, 1, 1)
 
 
+def test_one_group_of_squared_errors_is_bounded_by_the_largest() -> None:
+    found = compare_paired(np.array([90.0, 70.0]), np.array([4.0, 22.0]), np.zeros(2))
+    assert (found.value, found.low, found.high) == (-67, -90, 90)
+
+
 def test_unequal_lengths() -> None:
     with pytest.raises(ValueError, match="scores of the same videos, got 2 and 3 scores and 3 groups"):
         compare_paired(np.zeros(2), np.zeros(3), np.zeros(3))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 from sklearn.preprocessing import StandardScaler
 
 from scale_video.evaluate.holdout import hold_out_groups
@@ -102,7 +102,24 @@ def test_each_class_against_the_rest_is_scikit_learns(sides) -> None:
     chosen = INVERSE_PENALTIES[int(np.argmax(precisions))]
     assert found.hyperparameters == {"C": chosen}
     np.testing.assert_allclose(found.values[:, :3], scores(np.arange(120), test.vectors, chosen), rtol=1e-6)
-    assert (found.values[:, 3] == 0).all()
+    assert (found.values[:, 3] < found.values[:, :3].min()).all()
+
+
+def test_classes_that_cannot_be_learnt_rank_below_and_above_all_others(sides) -> None:
+    train, test = sides("classes")
+    rare = (train.labels[:, :3] * (np.arange(120) % 4 == 0)[:, None]).astype(np.int8)  # learnt log-odds below 0
+    targets = np.concatenate([rare, np.zeros((120, 1), dtype=np.int8), np.ones((120, 1), dtype=np.int8)], axis=1)
+    division = hold_out_groups(np.zeros(120, dtype=int), train.groups, seed=3)
+    found = one_vs_rest_probe(train.vectors, targets, test.vectors, hold_out=division).values
+    learnt = found[:, :3]
+    assert np.median(learnt) < 0
+    assert np.isfinite(found).all()
+    assert (found[:, 3] < learnt.min(axis=1)).all()
+    assert (found[:, 4] > learnt.max(axis=1)).all()
+    has = np.concatenate([test.labels[:, :3], np.zeros((60, 1)), np.ones((60, 1))], axis=1)
+    filled_by_zero = np.concatenate([learnt, np.zeros((60, 2))], axis=1)
+    precision, worse = (label_ranking_average_precision_score(has, scores) for scores in (found, filled_by_zero))
+    assert precision > worse
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
