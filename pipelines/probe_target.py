@@ -24,13 +24,8 @@ class ProbeTarget:
 
 
 def usual_target(videos: VideoTable, *, split: str) -> str:
-    """The column that is predicted when none is named: ``label``, or else the one that is called after the split.
-
-    # LVU, split like_ratio: target_like_ratio
-    """
-    there = {*videos.labels, *videos.label_sets, *videos.targets}
-    named_alike = (f"{kind}_{split}" for kind in ("label", "labels", "target"))
-    return next((name for name in (DEFAULT_TARGET, *named_alike) if name in there), DEFAULT_TARGET)
+    """The column that is predicted when none is named: the one that is called after the split, or else ``label``."""
+    return videos.own_column(split) or DEFAULT_TARGET
 
 
 def read_target(videos: VideoTable, name: str, *, dataset: str) -> ProbeTarget:

@@ -142,6 +142,14 @@ class VideoTable:
             raise ValueError(f"part {part!r} is none of {', '.join(SPLIT_CODES)}")
         return np.flatnonzero(self.splits[split] == SPLIT_CODES[part])
 
+    def own_column(self, split: str) -> str | None:
+        """The column to predict that is called after a split, of several tasks that task's; None where there is none.
+
+        # LVU, split like_ratio: target_like_ratio
+        """
+        there = {*self.labels, *self.label_sets, *self.targets}
+        return next((name for stem in ("label", "labels", "target") if (name := f"{stem}_{split}") in there), None)
+
 
 def video_row_index(ids: tuple[str, ...]) -> dict[str, int]:
     """Row of each id."""

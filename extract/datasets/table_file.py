@@ -10,6 +10,7 @@ from typing import Any, Final
 PARQUET_SUFFIXES: Final = (".parquet", ".pq")
 
 _SEPARATORS: Final = ",;\t"
+_LIST_SEPARATOR: Final = ";"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def read_table_file(path: Path) -> TableFile:
 
     Raises:
         ValueError: no such file, none of these formats, no rows, a column without a name or named twice, a row of more
-            or fewer cells than columns.
+            or fewer cells than columns, a list of which an element holds a semicolon.
     """
     if not path.is_file():
         raise ValueError(f"no such table: {str(path)!r}; name a csv or Parquet file by --table (TABLE=)")
@@ -86,8 +87,23 @@ def _read_parquet(path: Path) -> tuple[list[str], list[list[str]], Sequence[int]
         table = parquet.read_table(path)
     except (ArrowException, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from None
-    columns = [[_text(value) for value in column.to_pylist()] for column in table.itercolumns()]
+    columns = [
+        _texts(column.to_pylist(), where=path, name=name)
+        for name, column in zip(table.column_names, table.itercolumns(), strict=True)
+    ]
     return table.column_names, [list(cells) for cells in zip(*columns, strict=True)], range(1, table.num_rows + 1)
+
+
+def _texts(values: Sequence[Any], *, where: Path, name: str) -> list[str]:
+    """The cells of a column; of lists, none of whose elements may be read as two."""
+    for row, value in enumerate(values, start=1):
+        for element in value if isinstance(value, list) else ():
+            if _LIST_SEPARATOR in _text(element):
+                raise ValueError(
+                    f"{where}:{row}: column {name!r}: {_text(element)!r} holds {_LIST_SEPARATOR!r}, which stands "
+                    "between the classes of a video; rename the class"
+                )
+    return [_text(value) for value in values]
 
 
 def _text(value: Any) -> str:
@@ -95,7 +111,9 @@ def _text(value: Any) -> str:
     if value is None or value != value:
         return ""
     if isinstance(value, list):
-        return ";".join(map(_text, value)) or ";"  # a list that is there and empty says: none of the classes
+        return (
+            _LIST_SEPARATOR.join(map(_text, value)) or _LIST_SEPARATOR
+        )  # a list that is there and empty says: none of the classes
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip()

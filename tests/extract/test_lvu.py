@@ -100,6 +100,13 @@ def test_gaps_are_said_of_a_task_alone(root: Path, caplog: pytest.LogCaptureFixt
         "split 'writer', column 'label_writer': all labelled training videos are of one class, '\\\\N': no probe can "
         "learn",
         "split 'writer', column 'label_writer': 1 classes have test videos but no training video: 'Jane van Dyke'",
+        "split 'like_ratio': 1 groups have training and test videos, so that scores are too good: 'tt1'",
+        "split 'like_ratio', column 'target_like_ratio': 1 of 2 training videos have no number",
+        "split 'like_ratio', column 'target_like_ratio': all labelled training videos have the same number: no probe "
+        "can learn",
+        "split 'view_count', column 'target_view_count': 1 of 1 validation videos have no number",
+        "split 'view_count', column 'target_view_count': all labelled training videos have the same number: no probe "
+        "can learn",
     ]
 
 

@@ -107,6 +107,15 @@ def test_parquet_is_the_same_table(root: Path) -> None:
             np.testing.assert_array_equal(getattr(parquet, name)[column], values, strict=True)
 
 
+def test_an_element_of_a_list_is_never_read_as_two(root: Path) -> None:
+    columns = {"path": ["a.mp4", "b.mp4"], "labels": [["sun"], ["sun", "rain; heavy"]]}
+    pq.write_table(pa.table(columns), root.parent / "t.parquet")
+    with pytest.raises(
+        ValueError, match=r"t\.parquet:2: column 'labels': 'rain; heavy' holds ';', which stands between"
+    ):
+        list_table(root, table=root.parent / "t.parquet")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -187,6 +196,31 @@ def test_gaps_are_said_for_each_label(root: Path, caplog: pytest.LogCaptureFixtu
     assert [record.message for record in caplog.records] == [
         "split '1', column 'label_scene': 1 classes have test videos but no training video: 'up'",
         "split 'mood', column 'label_mood': 1 of 1 test videos have no label",
+    ]
+
+
+def test_gaps_are_said_of_sets_numbers_and_groups(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        listed(
+            root,
+            "path,group,split,split_mood,split_age,label,labels,labels_mood,target_age\n"
+            "a.mp4,f,train,train,train,x,sun;sea,glad,3\n"
+            "b.mp4,g,train,train,train,y,sea,glad,3\n"
+            "é.mp4,h,val,val,none,,sun,glad;sad,\n"
+            "c.mp4,f,test,test,test,x,rain,sad,\n",
+        )
+    both_sides = "1 groups have training and test videos, so that scores are too good: 'f'"
+    assert [record.message for record in caplog.records if record.name.endswith("split_gaps")] == [
+        f"split '1': {both_sides}",
+        "split '1': 1 of 1 validation videos have no label",
+        "split '1', column 'labels': 1 classes have test videos but no training video: 'rain'",
+        f"split 'age': {both_sides}",
+        "split 'age', column 'target_age': 1 of 1 test videos have no number",
+        "split 'age', column 'target_age': all labelled training videos have the same number: no probe can learn",
+        f"split 'mood': {both_sides}",
+        "split 'mood', column 'labels_mood': all labelled training videos have the same set of classes: no probe can "
+        "learn",
+        "split 'mood', column 'labels_mood': 1 classes have test videos but no training video: 'sad'",
     ]
 
 

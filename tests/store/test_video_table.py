@@ -91,3 +91,18 @@ def test_unknown_splits_and_parts_are_named(small: ModuleType) -> None:
         VideoTable(ids=("a",), paths=("a",), groups=("a",)).in_split("1", "train")
     with pytest.raises(ValueError, match="part 'dev' is none of none, train, validation, test"):
         videos.in_split("1", "dev")
+
+
+def test_the_column_of_a_split_is_called_after_it() -> None:
+    zeros, names = np.zeros(2, dtype=np.int32), {"label": ("a",), "label_scene": ("a",), "labels_tags": ("a",)}
+    videos = VideoTable(
+        ids=("a", "b"),
+        paths=("a", "b"),
+        groups=("a", "b"),
+        labels={"label": zeros, "label_scene": zeros},
+        class_names=names,
+        label_sets={"labels_tags": np.zeros((2, 1), dtype=np.int8)},
+        targets={"target_scene": np.zeros(2, dtype=np.float32), "target_likes": np.zeros(2, dtype=np.float32)},
+    )
+    found = {split: videos.own_column(split) for split in ("scene", "tags", "likes", "1", "")}
+    assert found == {"scene": "label_scene", "tags": "labels_tags", "likes": "target_likes", "1": None, "": None}
