@@ -14,8 +14,8 @@ SPLITS = $(if $(filter all,$(SPLIT)),1 2 3,$(subst $(comma), ,$(SPLIT)))
 
 # --option "value" when the variable is set; the quotes keep spaces, and ~ is expanded by the command.
 given = $(if $(2),--$(1) "$(2)")
-EXPERIMENT = --dataset "$(DATASET)" --split "$(SPLIT)" --seeds "$(SEEDS)" $(call given,store,$(STORE)) \
-	$(call given,backbone,$(BACKBONE)) $(call given,preset,$(PRESET)) $(ARGS)
+EXPERIMENT = --dataset "$(DATASET)" --seeds "$(SEEDS)" $(call given,store,$(STORE)) \
+	$(call given,backbone,$(BACKBONE)) $(call given,preset,$(PRESET))
 EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,store,$(STORE)) \
 	$(call given,backbone,$(BACKBONE)) $(call given,views,$(VIEWS)) $(call given,preset,$(PRESET)) \
 	$(call given,split-lists,$(SPLIT_LISTS)) $(call given,table,$(TABLE)) $(call given,workers,$(WORKERS)) \
@@ -53,13 +53,11 @@ extract: $(READY) ## stage 1: clip features of DATASET in DATA into STORE (RETRY
 
 pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SPLIT (VIEWS=random,augmented: a set of each)
 	@for split in $(SPLITS); do \
-		$(BIN)/scale-video pretrain $(EXPERIMENT) --split "$$split" $(call given,views,$(VIEWS)) || exit; done
+		$(BIN)/scale-video pretrain $(EXPERIMENT) --split "$$split" $(call given,views,$(VIEWS)) $(ARGS) || exit; done
 
-evaluate: $(READY) ## several protocols at once (ARGS="--protocols all --compare x,x+cls")
-	@$(BIN)/scale-video evaluate $(EXPERIMENT)
-
-knn linear nonlinear retrieval: $(READY) ## evaluate raw and aggregated features by one protocol (SPLIT=all: and their mean)
-	@for split in $(SPLITS); do $(BIN)/scale-video $@ $(EXPERIMENT) --split "$$split" || exit; done
+# ARGS come last, so that what they say holds.
+evaluate knn linear nonlinear retrieval: $(READY) ## evaluate features by several protocols, or by one (SPLIT=all: and their mean)
+	@for split in $(SPLITS); do $(BIN)/scale-video $@ $(EXPERIMENT) --split "$$split" $(ARGS) || exit; done
 	@$(if $(word 2,$(SPLITS)),$(BIN)/scale-video table "runs/$(DATASET)")
 
 verify info failures: $(READY) ## check or describe the store of DATASET, or list what failed

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from scale_video.evaluate.options import CLIP_PROTOCOLS
@@ -27,7 +27,7 @@ LOWER_IS_BETTER = ("mse",)
 
 _logger = logging.getLogger(__name__)
 
-ProbeKey = tuple[str, str, str, str, str, str, str, str, str, int | None, tuple[tuple[str, float], ...], str, str]
+ProbeKey = tuple[str | int | tuple[tuple[str, float], ...] | None, ...]
 RecordKey = tuple[str, ProbeKey]
 
 
@@ -88,6 +88,12 @@ class EvaluationRecord:
     pretrain_videos: str = ""
     """Which videos of its store the aggregator was trained on: ``train``, or ``all`` as published; empty for the raw
     representations and ``init``, and in old rows."""
+    forward_digest: str = ""
+    """Of what the features depend on besides pixels and weights: preprocessing, layer, frames, precision; a part of the
+    key, and empty in old rows."""
+    training: str = ""
+    """Digest of the settings, features and number of videos of the pre-training, whatever its seed: rows are of one
+    training if it is equal. Of ``init`` it is the architecture's, and a part of the key. Empty in old rows."""
 
     def __post_init__(self) -> None:
         """Check names and ranges, and that seed and checkpoint fit the representation.
@@ -126,6 +132,8 @@ class EvaluationRecord:
             tuple(sorted(self.options.items())),
             self.target,
             self.pretrained_on,
+            self.forward_digest,
+            self.training if self.representation == "init" else "",
         )
 
     @property
@@ -140,8 +148,13 @@ class EvaluationRecord:
 
 
 def merge_records(old: Iterable[EvaluationRecord], new: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
-    """Join two lists; where both hold the same key, the new row stays. Sorted as ``write_results`` writes them."""
-    return _sorted({record.key: record for record in (*old, *new)}.values())
+    """Join two lists; where both hold the same key, the new row stays. Sorted as ``write_results`` writes them.
+
+    Rows from before there were digests of the way in which features were computed make way for those that have them.
+    """
+    added = {record.key: record for record in new}
+    outdated = {replace(record, forward_digest="", training="").key for record in added.values()}
+    return _sorted(({record.key: record for record in old if record.key not in outdated} | added).values())
 
 
 def add_records(path: Path, records: Iterable[EvaluationRecord]) -> None:
@@ -229,6 +242,7 @@ def _sorted(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
             record.plan_digest,
             record.test_plan_digest,
             record.weights_digest,
+            record.forward_digest,
             record.target,
             record.pretrained_on,
             PROTOCOLS.index(record.protocol),
@@ -236,5 +250,6 @@ def _sorted(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
             sorted(record.options.items()),
             -1 if record.seed is None else record.seed,
             METRICS.index(record.metric),
+            record.training,
         ),
     )

@@ -139,7 +139,9 @@ def run_ablations(request: DemoRequest) -> AblationsResult:
     note("== fewer clips at test")
     draws = [ClipDraw(number, seed) for number in CLIPS_AT_TEST for seed in range(CLIP_DRAWS)]
     clips_at_test = run_evaluation(default, protocols=("knn",), representations=REPRESENTATIONS, clip_draws=draws)
-    practices = {practice.name: _follow(default, practice) for practice in PRACTICES}
+    practices: dict[str, tuple[EvaluationRecord, ...]] = {}
+    for practice in PRACTICES:
+        practices[practice.name] = _follow(default, practice) + _raw(default, practice, practices)
     note("== claims")
     claims = _claims(default)
     result = AblationsResult(
@@ -174,19 +176,33 @@ def _train_and_probe(experiment: ExperimentRequest, variation: Variation) -> Var
 
 
 def _follow(default: ExperimentRequest, practice: Practice) -> tuple[EvaluationRecord, ...]:
-    """Train as a practice says, and run the paper's probes."""
+    """Train as a practice says, and run the paper's probes on what comes of it."""
     note(f"== {practice.name}")
     experiment = replace(default, overrides=(*default.overrides, *practice.overrides), videos=practice.videos)
     if _BY_CLIP in practice.overrides:
         experiment = replace(experiment, label=_label(practice.name))
     run_pretraining(experiment)
-    records: list[EvaluationRecord] = []
-    for representation in dict.fromkeys(name for name, _ in PRACTICE_PROBES):
-        protocols = [protocol for name, protocol in PRACTICE_PROBES if name == representation]
-        records += run_evaluation(
-            experiment, protocols=protocols, representations=(representation,), allow_seen=practice.videos == "all"
-        )
-    return tuple(records)
+    return _probe(experiment, representation="x+cls", allow_seen=practice.videos == "all")
+
+
+def _raw(
+    default: ExperimentRequest, practice: Practice, known: Mapping[str, tuple[EvaluationRecord, ...]]
+) -> tuple[EvaluationRecord, ...]:
+    """Raw features under a practice: probed once for each way of choosing, as they know of no training."""
+    choosing = tuple(override for override in practice.overrides if override == _ON_TEST)
+    for earlier in PRACTICES[: len(known)]:
+        if (_ON_TEST in earlier.overrides) == bool(choosing):
+            return tuple(record for record in known[earlier.name] if record.representation == "x")
+    return _probe(replace(default, overrides=(*default.overrides, *choosing)), representation="x")
+
+
+def _probe(
+    experiment: ExperimentRequest, *, representation: str, allow_seen: bool = False
+) -> tuple[EvaluationRecord, ...]:
+    protocols = [protocol for name, protocol in PRACTICE_PROBES if name == representation]
+    return tuple(
+        run_evaluation(experiment, protocols=protocols, representations=(representation,), allow_seen=allow_seen)
+    )
 
 
 def _label(text: str) -> str:

@@ -43,6 +43,12 @@ class SeedRun:
     """``train`` or ``all``, where it was trained on videos of this store."""
     pretrained_on: str = ""
     """Of an aggregator from elsewhere: what it was trained on."""
+    training: str = ""
+    """Digest of the training, but for its seed."""
+    architecture: str = ""
+    """Digest of what decides the untrained aggregator, but for the seed."""
+    note: str = ""
+    """What a reader of its results must know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +67,13 @@ class Candidate:
     shuffle_seed: int | None = None
     """Of the clips' positions, where the aggregator reads them shuffled."""
     seed: int | None = None
-    """As are the next four, of the aggregator; see ``SeedRun``."""
+    """As are the next six, of the aggregator; see ``SeedRun``. ``init`` has its architecture for a training."""
     checkpoint: Path | None = None
     seen: bool = False
     pretrain_videos: str = ""
     pretrained_on: str = ""
+    training: str = ""
+    note: str = ""
 
     def clips_of(self, side: ProbeSide) -> ClipVideos:
         """The clips of videos, as ``encoder`` reads them."""
@@ -103,7 +111,8 @@ def candidates_of_seed(run: SeedRun, sides: ProbeSides, *, wanted: Sequence[str]
     names = available(run, wanted)
     if "init" in names:
         untrained = initial_aggregator(run.config, feature_dim=sides.train.features.feature_dim, seed=run.seed)
-        yield from _of_aggregator(untrained.to(device), {"init": "x+cls"}, run, sides)
+        for candidate in _of_aggregator(untrained.to(device), {"init": "x+cls"}, run, sides):
+            yield replace(candidate, training=run.architecture)
         names.remove("init")
     if run.model is None or not names:
         return
@@ -114,6 +123,8 @@ def candidates_of_seed(run: SeedRun, sides: ProbeSides, *, wanted: Sequence[str]
             seen=run.seen,
             pretrain_videos=run.pretrain_videos,
             pretrained_on=run.pretrained_on,
+            training=run.training,
+            note=run.note,
         )
 
 

@@ -127,7 +127,7 @@ _PROBE = options(
         "--target",
         metavar="COLUMN",
         help="What is predicted: label_NAME (one class), labels_NAME (sets of classes), target_NAME (a number).  "
-        "[default: label, or else the one named after the split]",
+        "[default: the one named after the split, or else label]",
     ),
     click.option(
         "--train-share",
@@ -224,6 +224,8 @@ def evaluate(
     from scale_video.pipelines.pictures import PictureBook
     from scale_video.pipelines.probe_target import read_target, usual_target
 
+    protocols = PROTOCOLS if protocols == ("all",) else protocols
+    _refuse_idle(given, protocols=protocols)
     request = _experiment_request(given)
     book = PictureBook.if_wanted(pictures)
     pairs = [_pair(text) for text in compare]
@@ -233,7 +235,7 @@ def evaluate(
         check_has_classes(target)
     records = _run_probes(
         request,
-        protocols=PROTOCOLS if protocols == ("all",) else protocols,
+        protocols=protocols,
         given=given,
         also=list(chain.from_iterable(pairs)),
         watch=book.keep if book else None,
@@ -271,8 +273,11 @@ def _evaluation(protocol: str, summary: str, *also: Callable[[Callable[..., None
         from scale_video.pipelines.console import print_json
         from scale_video.pipelines.paths import results_path
 
+        if per_clip and unfreeze:
+            raise ValueError("--per-clip and --unfreeze are two protocols; name one of them, or both by `evaluate`")
         request = _experiment_request(given)
         chosen = "fine-tuning" if unfreeze else f"{protocol}-per-clip" if per_clip else protocol
+        _refuse_idle(given, protocols=(chosen,))
         records = _run_probes(request, protocols=(chosen,), given=given)
         if as_json:
             print_json(records)
@@ -330,6 +335,23 @@ def _run_probes(
         allow_seen=given["allow_seen"],
         watch=watch,
     )
+
+
+def _refuse_idle(given: dict[str, Any], *, protocols: Sequence[str]) -> None:
+    """Refuse options that would say something and change nothing."""
+    from scale_video.evaluate.options import DEFAULT_OPTIONS
+
+    votes = [
+        name for name in ("k", "temperature") if given.get(name, default := getattr(DEFAULT_OPTIONS, name)) != default
+    ]
+    if votes and "knn" not in protocols:
+        raise ValueError(f"--{votes[0]} is of k-NN, which is not among the protocols ({', '.join(protocols)})")
+    if given["share_seed"] and set(map(_share, given["train_share"])) == {1.0}:
+        raise ValueError("--share-seed needs a --train-share below 1: there is one way to take all labels")
+    if given["checkpoints"] and (given["seeds"] > 1 or given["videos"]):
+        raise ValueError(
+            "--seeds and --videos are of the experiment's own aggregators, which --checkpoint takes the place of"
+        )
 
 
 def _clip_draws(clips: Sequence[str], *, num_draws: int) -> "list[ClipDraw | None]":

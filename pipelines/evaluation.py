@@ -13,7 +13,8 @@ from scale_video.evaluate.clip_draw import ClipDraw, draw_clips
 from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, ProbeOptions
 from scale_video.evaluate.outcomes import Outcomes, write_outcomes
 from scale_video.evaluate.probe import ProbeOutcome, evaluate_representation
-from scale_video.evaluate.protocols import applies
+from scale_video.evaluate.probe_checks import Names
+from scale_video.evaluate.protocols import CHOOSE_NOTHING, applies
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTATIONS
 from scale_video.evaluate.result import PROTOCOLS, EvaluationRecord, add_records, read_results
 from scale_video.evaluate.targets import TargetKind, is_labelled
@@ -35,7 +36,7 @@ from scale_video.pipelines.paths import (
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.probe_side import ProbeSide, ProbeSides, read_side
 from scale_video.pipelines.probe_target import ProbeTarget, read_target, usual_target
-from scale_video.pipelines.provenance import feature_identity
+from scale_video.pipelines.provenance import check_alike, feature_identity, warn_of_normalisation
 from scale_video.pipelines.seed_runs import own_runs, runs_from_elsewhere
 from scale_video.store.union import ReadableStore
 
@@ -57,8 +58,8 @@ def run_evaluation(
 ) -> list[EvaluationRecord]:
     """Probe the raw features, the baselines and every pre-trained seed; collect the records in ``results.json``.
 
-    What must be refused is refused before features are read; the records of a representation are in the file as soon
-    as they are known. A GPU is used if there is one.
+    What must be refused is refused before features are read; the records of a probe are in the file as soon as they
+    are known, beside the outcomes that they come from. A GPU is used if there is one.
 
     Args:
         request: data set, split, features, seeds.
@@ -86,7 +87,10 @@ def run_evaluation(
     backbone = choose_backbone(store, view=preset.train_view, wanted=request.backbone)
     target = target or usual_target(store.videos, split=request.split)
     predicted = read_target(store.videos, target, dataset=request.dataset)
+    if (own := store.videos.own_column(request.split)) not in (None, target):
+        note(f"split {request.split!r} has a column of its own, {own!r}; predicting {target!r} as --target says")
     digests = record_digests(store, preset, backbone=backbone)
+    warn_of_normalisation(preset, store.backbone_attributes(preset.train_view, backbone))
     raw = [name for name in RAW_REPRESENTATIONS if name in representations]
     runs: list[SeedRun] = []
     if len(raw) < len(set(representations)):
@@ -117,11 +121,10 @@ def run_evaluation(
         for candidate in chain(baselines(sides, wanted=representations), chain.from_iterable(of_seeds)):
             if watch is not None:
                 watch(candidate)
-            of_candidate: list[EvaluationRecord] = []
             for protocol, option in product(protocols, options):
                 if not applies(protocol, candidate.name, predicted.kind):
                     continue
-                outcome = _probe(candidate, sides, predicted, protocol=protocol, option=option, device=device)
+                outcome = _probe(candidate, sides, predicted, split=request.split, protocol=protocol, option=option, device=device)
                 found = _records(
                     request,
                     candidate,
@@ -134,34 +137,29 @@ def run_evaluation(
                 )
                 outcomes = _outcomes(outcome, candidate.tested, kind=predicted.kind)
                 write_outcomes(results.parent / found[0].outcomes, outcomes)
-                of_candidate += found
+                add_records(results, found)
+                records += found
                 num_probed += 1
                 ticker.update(num_probed, f"{candidate.name}, {protocol}")
-            add_records(results, of_candidate)
-            records += of_candidate
     return records
 
 
 def record_digests(store: ReadableStore, preset: Preset, *, backbone: str) -> dict[str, str]:
-    """The digests that records of these features carry: of both sides' plans, and of the weights.
+    """The digests that records of these features carry: of both sides' plans, of the weights and of their use.
 
     Raises:
         MissingArrayError: one of the views has no such features.
-        ValueError: the two views were seen by different weights.
+        ValueError: the two views were seen by different weights, or in different ways.
     """
     train, test = (
         feature_identity(store, view=view, backbone=backbone) for view in (preset.train_view, preset.test_view)
     )
-    if train["weights_digest"] != test["weights_digest"]:
-        raise ValueError(
-            f"the features of {backbone!r} in view {preset.test_view!r} come from other weights than those in view "
-            f"{preset.train_view!r} (weights_digest: {test['weights_digest']!r} != {train['weights_digest']!r}); "
-            "extract both views with the same weights, under a name of their own"
-        )
+    check_alike(train, test)
     return {
         "plan_digest": train["plan_digest"],
         "test_plan_digest": test["plan_digest"],
         "weights_digest": train["weights_digest"],
+        "forward_digest": train["forward_digest"],
     }
 
 
@@ -205,10 +203,24 @@ def _read_sides(
 ) -> ProbeSides:
     """All parts of the split; validation videos stand in for a hold-out of training videos, so they have their view."""
     read = partial(read_side, store, request.split, backbone=backbone, target=target)
-    has_validation = store.videos.in_split(request.split, "validation").size > 0
-    train, test = read("train", view=preset.train_view), read("test", view=preset.test_view)
-    validation = read("validation", view=preset.train_view) if has_validation else None
-    return ProbeSides(train, validation, [_drawn(test, draw) for draw in clip_draws])
+    num_validation = store.videos.in_split(request.split, "validation").size
+    sides = []
+    for part, spoken, view in (("train", "training", preset.train_view), ("test", "test", preset.test_view)):
+        side = read(part, view=view)
+        if side.features.num_videos == 0 == side.num_left_out:
+            raise ValueError(f"split {request.split!r} has no {spoken} videos; name another --split")
+        if side.features.num_videos == 0:
+            raise ValueError(
+                f"0 of {side.num_left_out} {spoken} videos of split {request.split!r} have features of {backbone!r} in "
+                f"view {view!r}; `scale-video failures {request.store}` lists why"
+            )
+        sides.append(side)
+    train, test = sides
+    validation = read("validation", view=preset.train_view) if num_validation else None
+    unused = ""
+    if validation is not None and validation.features.num_videos == 0:
+        validation, unused = None, f"none of {num_validation} validation videos has features, so nothing is chosen on them"
+    return ProbeSides(train, validation, [_drawn(test, draw) for draw in clip_draws], unused)
 
 
 def _drawn(test: ProbeSide, draw: ClipDraw | None) -> ProbeSide:
@@ -223,6 +235,7 @@ def _probe(
     sides: ProbeSides,
     target: ProbeTarget,
     *,
+    split: str,
     protocol: str,
     option: ProbeOptions,
     device: str,
@@ -230,6 +243,8 @@ def _probe(
     train, validation, test = sides.train, sides.validation, candidate.tested
     on_clips = protocol in CLIP_PROTOCOLS
     chosen_on = candidate.clips_of(validation) if on_clips and validation else candidate.validation
+    parts = {"train": train, "test": test} | ({"validation": validation} if validation else {})
+    videos = {name: part.features.video_ids for name, part in parts.items()}
     outcome = evaluate_representation(
         candidate.clips_of(train) if on_clips else candidate.train,
         train.labels,
@@ -245,8 +260,10 @@ def _probe(
         encoder=candidate.encoder,
         options=option,
         device=device,
+        names=Names(split, target.name, target.class_names, videos),
     )
-    return replace(outcome, note=_joined(outcome.note, _left_out_note(train, test)))
+    unused = "" if protocol in CHOOSE_NOTHING else sides.unused
+    return replace(outcome, note=_joined(outcome.note, unused, _left_out_note(train, test)))
 
 
 def _outcomes(outcome: ProbeOutcome, test: ProbeSide, *, kind: TargetKind) -> Outcomes:
@@ -293,11 +310,12 @@ def _records(
         hyperparameters=outcome.hyperparameters,
         seconds=outcome.seconds,
         seen=candidate.seen,
-        note=outcome.note,
+        note=_joined(outcome.note, candidate.note),
         options=options,
         target=target,
         pretrained_on=candidate.pretrained_on,
         pretrain_videos=candidate.pretrain_videos,
+        training=candidate.training,
     )
     record = replace(record, outcomes=f"{OUTCOMES_FOLDER}/{record.outcomes_name}")
     return [

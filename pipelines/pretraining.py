@@ -13,7 +13,7 @@ from scale_video.aggregate.pretrain import pretrain
 from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, run_dir, write_resolved_config
 from scale_video.pipelines.preset import PretrainVideos
-from scale_video.pipelines.provenance import training_identity
+from scale_video.pipelines.provenance import training_identity, warn_of_normalisation
 from scale_video.store.video_table import VideoTable
 
 
@@ -38,12 +38,14 @@ def run_pretraining(request: ExperimentRequest, *, restart: bool = False, tensor
     store = open_store(request)
     backbone = choose_backbone(store, view=views[0], wanted=request.backbone)
     identity = training_identity(store, views=views, backbone=backbone)
+    warn_of_normalisation(preset, store.backbone_attributes(views[0], backbone))
     rows = pretraining_rows(store.videos, split=request.split, which=preset.pretrain_videos)
     features, *second_view = (store.read_features(view, backbone, rows) for view in views)
     provenance = {
         "dataset": request.dataset,
         "split": request.split,
         "preset": preset.name,
+        "pretrain_videos": preset.pretrain_videos,
         **identity,
     }
     checkpoints = []

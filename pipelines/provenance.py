@@ -1,5 +1,6 @@
 """Which code ran, and on which features: versions of what decides numbers, the revision of a checkout, digests."""
 
+import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from scale_video.store.union import ReadableStore
+from scale_video.pipelines.console import note
+from scale_video.pipelines.preset import Preset
+from scale_video.store.canonical_json import canonical_json
+from scale_video.store.union import EQUAL_ATTRIBUTES, ReadableStore
 
 _PACKAGES = ("scale-video", "torch", "av", "zarr", "numpy", "dask", "pytorch-lightning", "scikit-learn", "transformers")
 
@@ -53,14 +57,24 @@ def training_identity(store: ReadableStore, *, views: Sequence[str], backbone: s
     """
     first, *others = (feature_identity(store, view=view, backbone=backbone) for view in views)
     for other in others:
-        if other["weights_digest"] != first["weights_digest"]:
-            raise ValueError(
-                f"the features of {backbone!r} in view {other['view']!r} come from other weights than those in view "
-                f"{first['view']!r} (weights_digest: {other['weights_digest']!r} != {first['weights_digest']!r}); "
-                "extract both views with the same weights, under a name of their own"
-            )
+        check_alike(first, other)
         first |= {"second_view": other["view"], "second_plan_digest": other["plan_digest"]}
     return first
+
+
+def check_alike(one: Mapping[str, str], other: Mapping[str, str]) -> None:
+    """Compare the identities of features that are to be used together.
+
+    Raises:
+        ValueError: they come from other weights, or went through these in another way.
+    """
+    for key, what in (("weights_digest", "weights"), ("forward_digest", "preprocessing, layer, frames or precision")):
+        if other[key] != one[key]:
+            raise ValueError(
+                f"the features of {one['backbone']!r} in view {other['view']!r} come from other {what} than those in "
+                f"view {one['view']!r} ({key}: {other[key]!r} != {one[key]!r}); extract both views alike, under a name "
+                "of their own"
+            )
 
 
 def trained_views(provenance: Mapping[str, Any]) -> tuple[str, ...]:
@@ -69,17 +83,42 @@ def trained_views(provenance: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def feature_identity(store: ReadableStore, *, view: str, backbone: str) -> dict[str, str]:
-    """What tells features from others: which clips of which videos, seen by which weights.
+    """What tells features from others: which clips of which videos, seen by which weights in which way.
 
     Returns:
-        ``view``, ``plan_digest``, ``backbone`` and ``weights_digest``; the digests vouch for what the names promise.
+        ``view``, ``plan_digest``, ``backbone``, ``weights_digest`` and ``forward_digest``; the digests vouch for what
+        the names promise.
 
     Raises:
         MissingArrayError: the store has no such view or backbone.
     """
+    attributes = store.backbone_attributes(view, backbone)
     return {
         "view": view,
         "plan_digest": store.plan_digest(view),
         "backbone": backbone,
-        "weights_digest": str(store.backbone_attributes(view, backbone)["weights_digest"]),
+        "weights_digest": str(attributes["weights_digest"]),
+        "forward_digest": forward_digest(attributes),
     }
+
+
+def forward_digest(attributes: Mapping[str, Any]) -> str:
+    """Digest of what features depend on besides pixels and weights: preprocessing, layer, frames, size, precision.
+
+    Args:
+        attributes: Of a backbone's group in a store.
+    """
+    of_features = {name: attributes[name] for name in EQUAL_ATTRIBUTES if name in attributes}
+    return hashlib.blake2b(
+        canonical_json(of_features, what="attributes of features").encode(), digest_size=8
+    ).hexdigest()
+
+
+def warn_of_normalisation(preset: Preset, attributes: Mapping[str, Any]) -> None:
+    """Say so where features were not extracted with the colours that the preset is about."""
+    found = attributes.get("preprocessing", {}).get("normalisation")
+    if preset.normalisation == "paper" and found not in (None, "paper"):
+        note(
+            f"warning: preset {preset.name!r} normalises colours as published, and these features were extracted with "
+            f"others ({found}); extract with this preset, under another backbone @name, for features of its own"
+        )

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from scale_video.aggregate.checkpoint import CheckpointError, LoadedAggregator, load_aggregator
+from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.pipelines.candidates import LEARNED, SeedRun
 from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, run_dir
@@ -26,10 +28,19 @@ def own_runs(request: ExperimentRequest, store: ReadableStore, preset: Preset, *
         if not path.exists():
             note(f"no checkpoint of seed {seed} at {path}; `scale-video pretrain` adds {', '.join(LEARNED)}")
             config = replace(preset.pretrain, seed=seed)
-            yield SeedRun(seed=seed, config=config, model=None, checkpoint=None, seen=False)
+            yield SeedRun(
+                seed=seed,
+                config=config,
+                model=None,
+                checkpoint=None,
+                seen=False,
+                architecture=_architecture_digest(config),
+            )
             continue
         loaded = load_aggregator(path)
         for key, value in _expected(loaded, store, preset, backbone=backbone).items():
+            if key == "forward_digest" and key not in loaded.provenance:
+                continue  # an old checkpoint, which does not say
             if loaded.provenance.get(key) != value:
                 raise CheckpointError(
                     f"checkpoint '{path}' was trained on other features than these ({key}: "
@@ -66,16 +77,16 @@ def runs_from_elsewhere(
         CheckpointError: there is none, it was trained on features of other weights, or two have the same seed and
             training.
     """
-    weights = feature_identity(store, view=preset.train_view, backbone=backbone)["weights_digest"]
+    ours = feature_identity(store, view=preset.train_view, backbone=backbone)
     found: dict[tuple[str, int], Path] = {}
     for path in _checkpoints(paths):
         loaded = load_aggregator(path)
-        if loaded.provenance.get("weights_digest") != weights:
-            raise CheckpointError(
-                f"checkpoint '{path}' reads features of other weights than these (weights_digest: "
-                f"{loaded.provenance.get('weights_digest')!r} != {weights!r}); a transfer needs features of the same "
-                "backbone on both stores"
-            )
+        for key, what in (("weights_digest", "weights"), ("forward_digest", "preprocessing, layer or frames")):
+            if (theirs := loaded.provenance.get(key, ours[key] if key == "forward_digest" else None)) != ours[key]:
+                raise CheckpointError(
+                    f"checkpoint '{path}' reads features of other {what} than these ({key}: {theirs!r} != "
+                    f"{ours[key]!r}); a transfer needs features of the same backbone on both stores"
+                )
         run = replace(_seed_run(loaded, path, request, store), pretrained_on=_described(loaded))
         if (run.pretrained_on, run.seed) in found:
             raise CheckpointError(f"'{path}' and '{found[run.pretrained_on, run.seed]}' are of one training and seed")
@@ -99,30 +110,46 @@ def _checkpoints(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _described(loaded: LoadedAggregator) -> str:
     """What a checkpoint was trained on, and by what settings but for the seed: ``kinetics400@1a2b3c4d``."""
+    return f"{loaded.provenance.get('dataset', 'unknown')}@{_training_digest(loaded)}"
+
+
+def _training_digest(loaded: LoadedAggregator) -> str:
+    """Of all that decides what was learned, but for the seed."""
     training = {
         "provenance": dict(loaded.provenance),
         "config": replace(loaded.config, seed=0).to_mapping(),
         "videos": len(loaded.training_video_ids),
     }
-    digest = hashlib.blake2b(json.dumps(training, sort_keys=True).encode(), digest_size=4).hexdigest()
-    return f"{loaded.provenance.get('dataset', 'unknown')}@{digest}"
+    return _digest(training)
+
+
+def _architecture_digest(config: PretrainConfig) -> str:
+    """Of all that decides what an untrained aggregator computes, but for the seed."""
+    return _digest({"model": config.to_mapping()["model"], "shuffle_positions": config.shuffle_positions})
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=4).hexdigest()
 
 
 def _seed_run(loaded: LoadedAggregator, path: Path, request: ExperimentRequest, store: ReadableStore) -> SeedRun:
+    unfinished = ""
     if loaded.epochs_done < loaded.config.epochs:
-        note(
-            f"warning: {path} has {loaded.epochs_done} of {loaded.config.epochs} epochs behind it; "
-            "`scale-video pretrain` completes it"
-        )
+        unfinished = f"pre-trained for {loaded.epochs_done} of {loaded.config.epochs} epochs"
+        note(f"warning: {path}: {unfinished}; `scale-video pretrain` completes it")
     # Ids are paths: two data sets may use the same ones for different videos.
     same_dataset = loaded.provenance.get("dataset") == request.dataset
     trained_on = set(loaded.training_video_ids) if same_dataset else set()
     test, train = ({store.ids[row] for row in store.videos.in_split(request.split, part)} for part in ("test", "train"))
+    derived = "" if not same_dataset else "train" if trained_on <= train else "all"  # for checkpoints that do not say
     return SeedRun(
         seed=loaded.config.seed,
         config=loaded.config,
         model=loaded.model,
         checkpoint=path,
         seen=not test.isdisjoint(trained_on),
-        pretrain_videos="" if not same_dataset else "train" if trained_on <= train else "all",
+        pretrain_videos=str(loaded.provenance.get("pretrain_videos", derived)),
+        training=_training_digest(loaded),
+        architecture=_architecture_digest(loaded.config),
+        note=unfinished,
     )

@@ -39,7 +39,7 @@ def test_fields_are_those_of_the_file() -> None:
     names = (
         "dataset split preset backbone plan_digest test_plan_digest weights_digest representation protocol metric "
         "value ci_low ci_high num_train num_test seed checkpoint hyperparameters seconds seen note options outcomes "
-        "target pretrained_on pretrain_videos"
+        "target pretrained_on pretrain_videos forward_digest training"
     )
     assert [field.name for field in dataclasses.fields(EvaluationRecord)] == names.split()
 
@@ -229,3 +229,14 @@ def test_damaged_record(field: str, value: object, message: str, tmp_path: Path)
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"results\.json"):
         read_results(tmp_path / "results.json")
+
+
+def test_rows_without_digests_make_way_for_those_with_them() -> None:
+    known = dataclasses.replace(RAW, forward_digest="f0", value=0.45)
+    assert merge_records([RAW, LEARNED], [known]) == [LEARNED, known]
+    init = dataclasses.replace(RAW, representation="init", seed=0)
+    sized = dataclasses.replace(init, forward_digest="f0", training="t0")
+    assert merge_records([init], [sized]) == [sized]
+    other = dataclasses.replace(sized, training="t1")
+    assert merge_records([sized], [other]) == [sized, other]
+    assert merge_records([known], [dataclasses.replace(known, forward_digest="f1")])[0] == known

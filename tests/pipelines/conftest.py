@@ -1,10 +1,10 @@
 """Real videos in the layouts that users have, and the command line called as they call it."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 import av
 import numpy as np
@@ -60,9 +60,13 @@ def write_random_features(
     grid_weights_digest: str | None = None,
     failed: Sequence[int] = (),
     prefix: str = "",
+    colours: Mapping[str, str] = MappingProxyType({}),
+    num_videos: int = 40,
 ) -> str:
-    """Random features of 40 videos of two classes, 28 of them for training; views ``random`` and ``grid``."""
-    num_videos = 40
+    """Random features of the first of 40 videos of two classes, 28 of them for training; views ``random`` and ``grid``.
+
+    ``colours`` names what was done to those of a view; by default the features do not say.
+    """
     rng = np.random.default_rng(seed)
     ids = tuple(f"{'ab'[i % 2]}/{prefix}{i:02d}.mp4" for i in range(num_videos))
     videos = VideoTable(
@@ -79,7 +83,7 @@ def write_random_features(
         ClipPlan(
             view=view,
             parameters={"seed": seed, "flip_probability": flips},
-            coordinates=rng.random((*valid.shape, 7), dtype=np.float32),
+            coordinates=rng.random((40, 16, 7), dtype=np.float32)[:num_videos],
             valid=valid,
             planned=np.ones(num_videos, dtype=bool),
         )
@@ -89,12 +93,13 @@ def write_random_features(
                  attributes={"dataset": "folder"}, block_size=num_videos)  # fmt: skip
     there = valid.copy()
     there[list(failed)] = False
-    features = rng.normal(size=(*valid.shape, 4)).astype(np.float16)
+    features = rng.normal(size=(40, 16, 4)).astype(np.float16)[:num_videos]
     features[~there] = np.nan
     status = np.where(there.any(axis=1), VideoStatus.OK, VideoStatus.CORRUPT).astype(np.uint8)
     errors = tuple("" if ok else "no frames" for ok in there.any(axis=1))
     for view, digest in (("random", weights_digest), ("grid", grid_weights_digest or weights_digest)):
-        add_backbone(url, view=view, name=backbone, feature_dim=4, weights_digest=digest, attributes={})
+        said = {"preprocessing": {"normalisation": colours[view]}} if view in colours else {}
+        add_backbone(url, view=view, name=backbone, feature_dim=4, weights_digest=digest, attributes=said)
         BlockWriter(str(url), view=view, backbone=backbone).write(FeatureBlock(0, features, there, status, errors))
     return str(url)
 

@@ -7,20 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
-from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
+from scale_video.aggregate.checkpoint import CheckpointError, LoadedAggregator, load_aggregator
 from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.evaluate.nonlinear import NonlinearConfig, nonlinear_probe
 from scale_video.evaluate.outcomes import read_outcomes, write_outcomes
 from scale_video.evaluate.per_clip import clip_probe
 from scale_video.evaluate.probe import evaluate_representation
 from scale_video.evaluate.result import PROTOCOLS, EvaluationRecord, read_results
-from scale_video.pipelines import evaluation
+from scale_video.pipelines import evaluation, seed_runs
 from scale_video.pipelines.cli import main
 from scale_video.pipelines.comparison import compare_records
 from scale_video.pipelines.evaluation import run_evaluation
-from scale_video.pipelines.paths import ExperimentRequest
+from scale_video.pipelines.paths import ExperimentRequest, run_dir
 from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.store.create import add_backbone
 from scale_video.store.read import FeatureStore
@@ -135,6 +136,95 @@ def test_rows_of_other_features_are_kept_apart(tmp_path: Path, make_store: MakeS
         store = str(url) if url.exists() else make_store(url, seed=seed)
         run_evaluation(request_for(store), protocols=("knn",))
     assert len(read_results(tmp_path / "runs/folder/results.json")) == 2 * 5
+
+
+OWN, PAPER = ({"random": name, "grid": name} for name in ("imagenet", "paper"))
+
+
+def test_features_of_other_preprocessing_are_others(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests
+) -> None:
+    one, other = (
+        request_for(make_store(tmp_path / f"{index}.zarr", colours=colours))
+        for index, colours in enumerate((OWN, PAPER))
+    )
+    run_pretraining(one)
+    run_evaluation(one, protocols=("knn",), representations=("x",))
+    with pytest.raises(CheckpointError, match=r"is of another training \(provenance.forward_digest: "):
+        run_pretraining(other)
+    with pytest.raises(CheckpointError, match=r"trained on other features than these \(forward_digest: "):
+        run_evaluation(other, protocols=("knn",))
+    checkpoint = run_dir(one, backbone="tiny", seed=0)
+    with pytest.raises(CheckpointError, match="reads features of other preprocessing, layer or frames than these"):
+        run_evaluation(other, protocols=("knn",), checkpoints=[checkpoint])
+    run_evaluation(other, protocols=("knn",), representations=("x",))
+    rows = read_results(tmp_path / "runs/folder/results.json")
+    assert len({row.forward_digest for row in rows}) == len(rows) == 2
+
+
+def test_views_of_different_preprocessing_are_refused(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests
+) -> None:
+    store = make_store(tmp_path / "a.zarr", colours={"random": "imagenet", "grid": "paper"})
+    with pytest.raises(
+        ValueError, match="come from other preprocessing, layer, frames or precision than those in view"
+    ):
+        run_evaluation(request_for(store), protocols=("knn",))
+
+
+def test_a_preset_of_other_colours_than_the_features(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, colours, said in (("own", OWN, True), ("paper", PAPER, False), ("silent", {}, False)):
+        store = make_store(tmp_path / f"{name}.zarr", colours=colours)
+        run_evaluation(replace(request_for(store), preset="paper"), protocols=("knn",), representations=("x",))
+        assert ("normalises colours as published" in capsys.readouterr().err) == said
+
+
+def test_untrained_aggregators_of_other_sizes_have_rows_of_their_own(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests
+) -> None:
+    store = make_store(tmp_path / "a.zarr")
+    for heads in (1, 2, 2):
+        experiment = request_for(store, f"pretrain.model.num_heads={heads}")
+        run_evaluation(experiment, protocols=("knn",), representations=("init",))
+    assert len({row.training for row in read_results(tmp_path / "runs/folder/results.json")}) == 2
+
+
+def test_rows_say_whether_trainings_are_equal_but_for_the_seed(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests
+) -> None:
+    experiment = replace(request_for(make_store(tmp_path / "a.zarr")), num_seeds=2)
+    run_pretraining(experiment)
+    run_pretraining(replace(request_for(experiment.store, "pretrain.epochs=1"), num_seeds=1), restart=True)
+    rows = run_evaluation(experiment, protocols=("knn",), representations=("cls", "h"))
+    assert len({row.training for row in rows}) == 2
+    assert len({(row.training, row.seed) for row in rows}) == 2
+
+
+def test_a_training_that_is_not_complete_is_said_in_its_rows(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = request_for(make_store(tmp_path / "a.zarr"))
+    run_pretraining(experiment)
+
+    def unfinished(path: Path) -> LoadedAggregator:
+        return replace(load_aggregator(path), epochs_done=1)
+
+    monkeypatch.setattr(seed_runs, "load_aggregator", unfinished)
+    for row in run_evaluation(experiment, protocols=("knn",), representations=("x", "cls")):
+        assert ("pre-trained for 1 of 2 epochs" in row.note) == (row.representation == "cls")
+
+
+def test_test_videos_change_no_checkpoint(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> None:
+    """Neither what they show, nor whether they are there."""
+    weights = []
+    for name, options in (("all", {}), ("without", {"num_videos": 28}), ("failed", {"failed": range(28, 40)})):
+        experiment = replace(request_for(make_store(tmp_path / f"{name}.zarr", **options)), runs=tmp_path / name)
+        [checkpoint] = run_pretraining(experiment)
+        weights.append(load_aggregator(checkpoint).model.state_dict())
+    for other in weights[1:]:
+        assert all(torch.equal(weights[0][name], other[name]) for name in weights[0])
 
 
 def test_a_damaged_results_file_is_refused_before_features_are_read(

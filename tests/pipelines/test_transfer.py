@@ -130,10 +130,20 @@ def test_fewer_clips_at_test(tmp_path: Path, make_store: MakeStore, request_for:
         (("--clips", "two"), "--clips 'two' is no number of clips; say for example 1,2,4,8"),
         (("--clips", "0"), "--clips '0' is no number of clips"),
         (("--clip-draws", 2), "--clip-draws needs --clips"),
+        (("--share-seed", 1), "--share-seed needs a --train-share below 1"),
+        (("--checkpoint", ".", "--seeds", 2), "--seeds and --videos are of the experiment's own aggregators"),
+        (("--checkpoint", ".", "--videos", "all"), "--seeds and --videos are of the experiment's own aggregators"),
     ],
 )
 def test_bad_options(run_cli: Callable[..., Result], arguments: tuple[object, ...], message: str) -> None:
     assert message in run_cli("knn", "--dataset", "folder", *arguments, status=1).output
+
+
+def test_options_that_no_protocol_heeds_are_refused(run_cli: Callable[..., Result]) -> None:
+    refused = run_cli("evaluate", "--dataset", "folder", "--protocols", "linear", "--k", 5, status=1).output
+    assert "--k is of k-NN, which is not among the protocols (linear)" in refused
+    both = run_cli("nonlinear", "--dataset", "folder", "--per-clip", "--unfreeze", status=1).output
+    assert "--per-clip and --unfreeze are two protocols" in both
 
 
 def test_the_command_line(
