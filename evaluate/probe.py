@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,14 @@ from scale_video.evaluate.nonlinear import DEFAULT_NONLINEAR, NonlinearConfig
 from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, ProbeOptions
 from scale_video.evaluate.prediction import Outputs, Prediction
 from scale_video.evaluate.probe_checks import (
+    NO_NAMES,
+    Names,
     check_labelled,
+    check_share,
     check_side,
     mean_note,
     share_note,
+    unchosen_note,
     unlabelled_note,
     unseen_class_note,
 )
@@ -79,6 +84,7 @@ def evaluate_representation(
     nonlinear: NonlinearConfig = DEFAULT_NONLINEAR,
     clip_training: ClipTrainingConfig = DEFAULT_CLIP_TRAINING,
     device: str = "cpu",
+    names: Names = NO_NAMES,
 ) -> ProbeOutcome:
     """Fit a probe on training videos and test it once on test videos.
 
@@ -103,30 +109,34 @@ def evaluate_representation(
         nonlinear: Sizes and candidates of the nonlinear probe.
         clip_training: Sizes and lengths of the probes on clips.
         device: Torch device for all protocols but ``linear``.
+        names: What errors and the note call the split, its videos, the target and its classes.
 
     Returns:
         Scores with their intervals, and what led to them.
 
     Raises:
         ValueError: an unknown protocol, shapes that disagree, labels out of range, features that are not finite, no
-            labels, fewer than two labelled training videos or classes, or no labelled test video.
+            labels, fewer than two labelled training videos or classes (or fewer are drawn), or no labelled test video.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
     if protocol == "retrieval" and kind != "class":
         raise ValueError("retrieval searches for videos of one class, and these have another kind of target")
-    check_side("train", train, train_targets, train_groups, kind=kind, num_classes=num_classes)
-    check_side("test", test, test_targets, test_groups, kind=kind, num_classes=num_classes)
+    checked = partial(check_side, kind=kind, num_classes=num_classes, names=names)
+    checked("train", train, train_targets, train_groups)
+    checked("test", test, test_targets, test_groups)
     if validation is not None:
-        check_side("validation", *validation, range(len(validation[1])), kind=kind, num_classes=num_classes)
+        checked("validation", *validation, range(len(validation[1])))
     _check_dimensions(train, test)
     in_test = is_labelled(kind, test_targets)
     labelled = np.flatnonzero(is_labelled(kind, train_targets))
-    check_labelled(train_targets[labelled], test_targets[in_test], kind=kind, probe=SPOKEN[protocol])
+    probe = SPOKEN[protocol]
+    check_labelled(train_targets[labelled], test_targets[in_test], kind=kind, probe=probe, names=names)
     kept = labelled
     if options.train_share < 1:
         strata = _strata(train_targets[labelled], kind)
         kept = labelled[draw_share(strata, options.train_share, seed=options.share_seed)]
+        check_share(train_targets[kept], num_labelled=len(labelled), options=options, probe=probe)
 
     began = time.perf_counter()
     settings = Settings(kind, num_classes, options, nonlinear, clip_training, encoder, seed, device)
@@ -134,7 +144,7 @@ def evaluate_representation(
     tested = _prepared(test, np.arange(len(test_targets)))
     groups = np.asarray(test_groups)
     prediction: Prediction | Outputs
-    chosen_on = None
+    chosen_on, unchosen = None, ""
     if protocol == "retrieval":
         prediction, scores = _retrieve(fitted, targets, tested, test_targets, groups, device=device)
     else:
@@ -143,6 +153,7 @@ def evaluate_representation(
             inputs, wanted, hold_out = fitted, targets, no_choice(len(targets))
         else:
             chosen_on = _with_targets(validation, kind)
+            unchosen = unchosen_note(len(validation[1])) if validation and not chosen_on else ""
             inputs, wanted, hold_out = _divided(fitted, targets, fitted_groups, chosen_on, settings=settings)
         prediction = predict(
             protocol,
@@ -158,10 +169,10 @@ def evaluate_representation(
 
     notes = (
         prediction.note,
-        f"chosen on {len(chosen_on[1])} validation videos" if chosen_on else "",
+        f"chosen on {len(chosen_on[1])} validation videos" if chosen_on else unchosen,
         share_note(options, num_kept=len(kept), num_labelled=len(labelled)),
         unlabelled_note(num_train=len(train_targets) - len(labelled), num_test=int((~in_test).sum())),
-        unseen_class_note(targets, test_targets[in_test], kind=kind),
+        unseen_class_note(targets, test_targets[in_test], kind=kind, names=names),
         mean_note(targets, test_targets[in_test], kind=kind),
         "one test group only: no interval" if len(np.unique(groups[in_test])) == 1 else "",
     )

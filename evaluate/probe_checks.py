@@ -1,6 +1,7 @@
 """What is refused before a probe runs, and what its note tells a reader: one line each."""
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,40 @@ from scale_video.evaluate.targets import TargetKind
 _PIECE_ROWS = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What messages call things; what is not given is left out, or called by its number."""
+
+    split: str = ""
+    target: str = ""
+    """Column that is predicted."""
+    classes: Sequence[str] = ()
+    """By class index."""
+    videos: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Ids of the videos of a side (``train``, ``validation``, ``test``), in the order of its rows."""
+
+    @property
+    def of_split(self) -> str:
+        """`` of split '1'``, to follow the videos."""
+        return f" of split {self.split!r}" if self.split else ""
+
+    @property
+    def in_column(self) -> str:
+        """`` in column 'label'``, to follow what the videos have."""
+        return f" in column {self.target!r}" if self.target else ""
+
+    def class_of(self, index: int) -> str:
+        """Name of a class."""
+        return repr(self.classes[index]) if self.classes else str(index)
+
+    def video(self, side: str, row: int) -> str:
+        """Id of a video."""
+        return repr(self.videos[side][row]) if side in self.videos else f"row {row}"
+
+
+NO_NAMES = Names()
+
+
 def check_side(
     side: str,
     inputs: NDArray[np.floating[Any]] | ClipVideos,
@@ -21,6 +56,7 @@ def check_side(
     *,
     kind: TargetKind,
     num_classes: int,
+    names: Names = NO_NAMES,
 ) -> None:
     """Check what is given for one side, before it is looked at who has a target.
 
@@ -37,8 +73,9 @@ def check_side(
     damaged = np.flatnonzero(~np.concatenate([np.isfinite(rows).all(axis=1) for rows in _pieces(values)]))
     if damaged.size:
         raise ValueError(
-            f"{damaged.size} of {len(values)} {side} videos have features that are not finite, the first is row "
-            f"{damaged[0]}; leave out videos without features"
+            f"{damaged.size} of {len(values)} {side} videos have features that are not finite, the first is "
+            f"{names.video(side, int(damaged[0]))}; find damage by `scale-video verify`, do failed videos again by "
+            "`scale-video extract --retry`; if an aggregator makes them so, pre-train it again"
         )
     if kind == "number":
         return
@@ -56,7 +93,9 @@ def _pieces(values: NDArray[np.floating[Any]]) -> list[NDArray[np.floating[Any]]
     return [values[first : first + _PIECE_ROWS] for first in range(0, max(1, len(values)), _PIECE_ROWS)]
 
 
-def check_labelled(train: NDArray[Any], test: NDArray[Any], *, kind: TargetKind, probe: str) -> None:
+def check_labelled(
+    train: NDArray[Any], test: NDArray[Any], *, kind: TargetKind, probe: str, names: Names = NO_NAMES
+) -> None:
     """Check that the videos with a target are enough to fit and to score.
 
     Args:
@@ -64,29 +103,54 @@ def check_labelled(train: NDArray[Any], test: NDArray[Any], *, kind: TargetKind,
         test: Likewise.
         kind: Of the targets.
         probe: What they are for, as one says it.
+        names: Of what they come from.
 
     Raises:
         ValueError: they are not.
     """
     what = "target" if kind == "number" else "label"
+    there, way_out = f"videos{names.of_split}", "name another --target or --split"
     if len(train) == 0:
         raise ValueError(
-            f"{probe} needs {what}s; no training video has one: name another --target or --split, or give them some "
-            "(class folders, split lists with labels, or a column of the table) and extract again"
+            f"{probe} needs {what}s; no training video{names.of_split} has one{names.in_column}: {way_out}, or give "
+            "them some (class folders, split lists with labels, or a column of the table) and extract again"
         )
     if len(train) < 2:
-        raise ValueError(f"{probe} needs at least two labelled training videos, got {len(train)}")
+        raise ValueError(
+            f"{probe} needs at least two labelled training {there}, got {len(train)}{names.in_column}; {way_out}"
+        )
     if (train == train[:1]).all():
         alike = {
-            "class": f"two classes; all training videos have class {train[0]}",
-            "classes": "two sets of classes; all training videos have the same",
-            "number": f"two values; all training videos have {train[0]}",
+            "class": f"two classes; all training {there} have class",
+            "classes": f"two sets of classes; all training {there} have the same",
+            "number": f"two values; all training {there} have {train[0]}",
         }
-        raise ValueError(f"{probe} needs at least {alike[kind]}")
+        only = f" {names.class_of(int(train[0]))}" if kind == "class" else ""
+        raise ValueError(f"{probe} needs at least {alike[kind]}{only}{names.in_column}; {way_out}")
     if len(test) < 1:
-        raise ValueError(f"{probe} needs at least one labelled test video, got none; check the split")
+        raise ValueError(
+            f"{probe} needs at least one labelled test video; none{names.of_split} has a {what}{names.in_column}: "
+            f"{way_out}"
+        )
     if kind == "classes" and not (test == 1).any():
-        raise ValueError(f"{probe} needs a test video that has a class; none of the {len(test)} has any")
+        raise ValueError(
+            f"{probe} needs a test video that has a class; none of the {len(test)}{names.of_split} has any"
+            f"{names.in_column}: {way_out}"
+        )
+
+
+def check_share(kept: NDArray[Any], *, num_labelled: int, options: ProbeOptions, probe: str) -> None:
+    """Check that a draw of labels left enough to fit; arguments as in ``share_note``, and the targets it kept.
+
+    Raises:
+        ValueError: it did not.
+    """
+    if len(kept) < 2 or (kept == kept[:1]).all():
+        what = "1" if len(kept) == 1 else f"{len(kept)}, which are all alike,"
+        raise ValueError(
+            f"{probe} needs at least two training videos that differ in what is predicted; --train-share "
+            f"{options.train_share:g} keeps {what} of {num_labelled}: give a larger --train-share"
+        )
 
 
 def share_note(options: ProbeOptions, *, num_kept: int, num_labelled: int) -> str:
@@ -103,7 +167,12 @@ def unlabelled_note(*, num_train: int, num_test: int) -> str:
     return f"without a label and left out: {num_train} training and {num_test} test videos"
 
 
-def unseen_class_note(train: NDArray[Any], test: NDArray[Any], *, kind: TargetKind) -> str:
+def unchosen_note(num_validation: int) -> str:
+    """That there is a validation part, and why it is not used."""
+    return f"none of {num_validation} validation videos has a label, so nothing is chosen on them"
+
+
+def unseen_class_note(train: NDArray[Any], test: NDArray[Any], *, kind: TargetKind, names: Names = NO_NAMES) -> str:
     """How many test videos have classes that no training video has."""
     if kind == "number":
         return ""
@@ -115,7 +184,7 @@ def unseen_class_note(train: NDArray[Any], test: NDArray[Any], *, kind: TargetKi
         of_unseen = np.isin(test, unseen)
     if unseen.size == 0:
         return ""
-    named = ", ".join(map(str, unseen[:5])) + (", …" if unseen.size > 5 else "")
+    named = ", ".join(names.class_of(int(index)) for index in unseen[:5]) + (", …" if unseen.size > 5 else "")
     return f"{int(of_unseen.sum())} test videos are of {unseen.size} classes without a training video ({named})"
 
 

@@ -75,7 +75,7 @@ def _known(videos: VideoTable, column: str) -> tuple[NDArray[np.bool_], str]:
     if column in videos.targets:
         return np.isfinite(videos.targets[column]), "number"
     if column in videos.label_sets:
-        return (videos.label_sets[column] >= 0).all(axis=1), "labels"
+        return np.asarray((videos.label_sets[column] >= 0).all(axis=1)), "labels"
     return videos.labels[column] >= 0, "label"
 
 

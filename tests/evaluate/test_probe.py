@@ -17,6 +17,7 @@ from scale_video.evaluate.nonlinear import NonlinearConfig, nonlinear_probe
 from scale_video.evaluate.options import CLIP_PROTOCOLS, ProbeOptions
 from scale_video.evaluate.per_clip import clip_probe
 from scale_video.evaluate.probe import ProbeOutcome, evaluate_representation
+from scale_video.evaluate.probe_checks import NO_NAMES, Names
 from scale_video.evaluate.protocols import applies
 from scale_video.evaluate.result import PROTOCOLS
 from scale_video.evaluate.retrieval import recalled, retrieve
@@ -26,6 +27,8 @@ SMALL = NonlinearConfig(learning_rates=(1e-2,), max_epochs=3, hidden_dim=16, out
 SMALL_CLIPS = ClipTrainingConfig(
     max_epochs=4, warmup_fraction=0, learning_rate=3e-2, clips_per_set=3, hidden_dim=16, output_dim=8
 )
+
+NAMES = Names(split="3", target="label_gait", classes=("jump", "run", "walk"))
 
 
 class Tokens(NamedTuple):
@@ -62,7 +65,16 @@ def encoder_for(protocol: str) -> ClipEncoder:
 
 
 def evaluate(
-    train, test, *, protocol: str = "knn", num_classes: int = 3, seed: int = 0, kind="class", validation=None, **options
+    train,
+    test,
+    *,
+    protocol: str = "knn",
+    num_classes: int = 3,
+    seed: int = 0,
+    kind="class",
+    validation=None,
+    names: Names = NO_NAMES,
+    **options,
 ) -> ProbeOutcome:
     on_clips = protocol in CLIP_PROTOCOLS
     sides = [as_clips(side.vectors) if on_clips else side.vectors for side in (train, test)]
@@ -82,6 +94,7 @@ def evaluate(
         options=ProbeOptions(**options),
         nonlinear=SMALL,
         clip_training=SMALL_CLIPS,
+        names=names,
     )
 
 
@@ -215,7 +228,9 @@ def test_a_validation_part_chooses_instead_of_a_hold_out(protocol: str, train, t
     assert outcome.note == again.note == "chosen on 27 validation videos"
     unlabelled = validation._replace(labels=np.full(30, -1))
     plain = evaluate(train, test, protocol=protocol)
-    assert evaluate(train, test, protocol=protocol, validation=unlabelled).hyperparameters == plain.hyperparameters
+    on_hold_out = evaluate(train, test, protocol=protocol, validation=unlabelled)
+    assert on_hold_out.hyperparameters == plain.hyperparameters
+    assert on_hold_out.note == "none of 30 validation videos has a label, so nothing is chosen on them"
 
 
 @pytest.mark.parametrize("protocol", ["knn", "retrieval"])
@@ -277,6 +292,12 @@ class TestUnusualVideos:
         assert "one test group only: no interval" in outcome.note
 
 
+def test_classes_are_called_by_their_names(train, test) -> None:
+    without = train.labels != 1
+    outcome = evaluate(type(train)(*(column[without] for column in train)), test, names=NAMES)
+    assert outcome.note.endswith("test videos are of 1 classes without a training video ('run')")
+
+
 def test_many_absent_classes_are_counted_not_listed(train) -> None:
     labels = np.arange(80, dtype=np.int32) % 20
     outcome = evaluate(train, train._replace(labels=labels), num_classes=20)
@@ -331,26 +352,46 @@ class TestErrors:
     def test_one_training_video(self, train, test) -> None:
         labels = np.full(80, -1)
         labels[3] = 1
-        with pytest.raises(ValueError, match="k-NN needs at least two labelled training videos, got 1"):
+        with pytest.raises(
+            ValueError, match="needs at least two labelled training videos, got 1; name another --target or --split"
+        ):
             evaluate(train._replace(labels=labels), test)
 
     def test_one_class(self, train, test) -> None:
-        with pytest.raises(ValueError, match="k-NN needs at least two classes; all training videos have class 2"):
-            evaluate(train._replace(labels=np.full(80, 2)), test)
+        same = train._replace(labels=np.full(80, 2))
+        with pytest.raises(ValueError, match="k-NN needs at least two classes; all training videos have class 2; name"):
+            evaluate(same, test)
+        message = "all training videos of split '3' have class 'walk' in column 'label_gait'; name another --target or"
+        with pytest.raises(ValueError, match=message):
+            evaluate(same, test, names=NAMES)
 
     def test_no_test_video(self, train, test) -> None:
         nothing = type(test)(*(column[:0] for column in test))
-        with pytest.raises(ValueError, match="k-NN needs at least one labelled test video, got none; check the split"):
+        with pytest.raises(ValueError, match="needs at least one labelled test video; none has a label: name another"):
             evaluate(train, nothing)
-        with pytest.raises(ValueError, match="k-NN needs at least one labelled test video, got none; check the split"):
-            evaluate(train, test._replace(labels=np.full(40, -1)))
+        message = "none of split '3' has a label in column 'label_gait': name another --target or --split"
+        with pytest.raises(ValueError, match=message):
+            evaluate(train, test._replace(labels=np.full(40, -1)), names=NAMES)
 
     def test_features_that_are_not_finite(self, train, test) -> None:
         train.vectors[[4, 9], 0] = np.nan, np.inf
-        with pytest.raises(
-            ValueError, match=r"2 of 80 train videos have features that are not finite, the first is row 4;"
-        ):
+        message = r"2 of 80 train videos have features that are not finite, the first is {}; find damage by"
+        with pytest.raises(ValueError, match=message.format("row 4")):
             evaluate(train, test)
+        names = Names(videos={"train": [f"{row}.mp4" for row in range(80)]})
+        with pytest.raises(ValueError, match=message.format(r"'4\.mp4'")):
+            evaluate(train, test, names=names)
+
+    def test_a_share_that_leaves_too_few(self, train, test) -> None:
+        numbers = [side._replace(labels=side.vectors[:, 0]) for side in (train, test)]
+        message = r"differ in what is predicted; --train-share 0\.01 keeps 1 of 80: give a larger --train-share"
+        with pytest.raises(ValueError, match=message):
+            evaluate(*numbers, kind="number", train_share=0.01)
+        rare = np.zeros(80)
+        rare[:2] = 1
+        with pytest.raises(ValueError, match=r"keeps 4, which are all alike, of 80: give a larger"):
+            evaluate(train._replace(labels=rare), numbers[1], kind="number", train_share=0.05)
+        assert evaluate(*numbers, kind="number", train_share=0.05).num_train == 4
 
     def test_other_dimensions(self, train, test) -> None:
         with pytest.raises(ValueError, match="training vectors have 8 dimensions, test vectors 5; use the same"):
