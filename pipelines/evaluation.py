@@ -124,7 +124,9 @@ def run_evaluation(
             for protocol, option in product(protocols, options):
                 if not applies(protocol, candidate.name, predicted.kind):
                     continue
-                outcome = _probe(candidate, sides, predicted, split=request.split, protocol=protocol, option=option, device=device)
+                outcome = _probe(
+                    candidate, sides, predicted, split=request.split, protocol=protocol, option=option, device=device
+                )
                 found = _records(
                     request,
                     candidate,
@@ -219,7 +221,8 @@ def _read_sides(
     validation = read("validation", view=preset.train_view) if num_validation else None
     unused = ""
     if validation is not None and validation.features.num_videos == 0:
-        validation, unused = None, f"none of {num_validation} validation videos has features, so nothing is chosen on them"
+        unused = f"none of {num_validation} validation videos has features, so nothing is chosen on them"
+        validation = None
     return ProbeSides(train, validation, [_drawn(test, draw) for draw in clip_draws], unused)
 
 

@@ -35,9 +35,11 @@ class ProbeSides:
 
     train: ProbeSide
     validation: ProbeSide | None
-    """None where the split has no validation part."""
+    """None where the split has no validation part, or none of its videos has features."""
     tests: Sequence[ProbeSide]
     """The test videos, perhaps several times, with other clips each time."""
+    unused: str = ""
+    """Why there is no validation part although the split has one, in one line."""
 
 
 def read_side(

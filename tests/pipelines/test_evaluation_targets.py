@@ -16,7 +16,7 @@ from scale_video.store.clip_plan import ClipPlan
 from scale_video.store.create import add_backbone, create_store
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.video_probe import VideoProbe, VideoStatus
-from scale_video.store.video_table import VideoTable
+from scale_video.store.video_table import SPLIT_CODES, VideoTable
 from scale_video.store.write import BlockWriter
 
 NUM_VIDEOS = 60
@@ -25,7 +25,13 @@ RUN = ("--dataset", "table", "--store", "a.zarr", "--representations", "x", "--s
 
 
 @pytest.fixture
-def store() -> None:
+def failed() -> tuple[str, ...]:
+    """Parts of the splits of which no video could be read."""
+    return ()
+
+
+@pytest.fixture
+def store(failed: tuple[str, ...]) -> None:
     """``a.zarr`` with a class, sets of classes and a number for each video, all of which its features tell of."""
     rng = np.random.default_rng(0)
     ids = tuple(f"{row:02d}.mp4" for row in range(NUM_VIDEOS))
@@ -41,7 +47,12 @@ def store() -> None:
         groups=ids,
         labels={"label_scene": (mean[:, 0] > 0).astype(np.int32)},
         class_names={"label_scene": ("indoors", "outdoors"), "labels": ("cat", "dog", "owl")},
-        splits={"1": PARTS, "2": np.where(PARTS == 2, 1, PARTS).astype(np.uint8)},
+        splits={
+            "1": PARTS,
+            "2": np.where(PARTS == 2, 1, PARTS).astype(np.uint8),
+            "views": PARTS,
+            "untested": np.where(PARTS == 3, 0, PARTS).astype(np.uint8),
+        },
         label_sets={"labels": shown},
         targets={"target_views": views},
     )
@@ -57,8 +68,11 @@ def store() -> None:
     create_store("a.zarr", videos=videos, probes=[probe] * NUM_VIDEOS, plans=[plan],
                  attributes={"dataset": "table"}, block_size=NUM_VIDEOS)  # fmt: skip
     add_backbone("a.zarr", view="random", name="tiny", feature_dim=6, weights_digest="w", attributes={})
-    status = np.full(NUM_VIDEOS, VideoStatus.OK, dtype=np.uint8)
-    block = FeatureBlock(0, clips.astype(np.float16), valid, status, ("",) * NUM_VIDEOS)
+    there = ~np.isin(PARTS, [SPLIT_CODES[part] for part in failed])
+    status = np.where(there, VideoStatus.OK, VideoStatus.CORRUPT).astype(np.uint8)
+    clips[~there] = np.nan
+    errors = tuple("" if ok else "no frames" for ok in there)
+    block = FeatureBlock(0, clips.astype(np.float16), valid & there[:, None], status, errors)
     BlockWriter("a.zarr", view="random", backbone="tiny").write(block)
 
 
@@ -135,6 +149,47 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(evaluate: Cal
             f"data set 'table' has no column '{name}' to predict; say --target label_scene or labels or target_views"
             in (result.stderr)
         )
+
+
+@pytest.mark.parametrize(("failed", "spoken"), [(("test",), "18 test"), (("train",), "32 training")])
+def test_a_part_without_features_is_refused_before_anything_is_probed(
+    evaluate: Callable[..., Result], spoken: str
+) -> None:
+    for representation in ("x", "x-whitened", "init"):
+        result = evaluate("--target", "label_scene", "--representations", representation, status=1)
+        refusal = (
+            f"0 of {spoken} videos of split '1' have features of 'tiny' in view 'random'; "
+            "`scale-video failures a.zarr` lists why"
+        )
+        assert refusal in " ".join(result.stderr.split())
+
+
+def test_a_split_without_test_videos_is_refused(evaluate: Callable[..., Result]) -> None:
+    result = evaluate("--target", "label_scene", "--split", "untested", status=1)
+    assert "split 'untested' has no test videos; name another --split" in result.stderr
+
+
+@pytest.mark.parametrize("failed", [("validation",)])
+def test_a_validation_part_without_features_counts_as_none_and_is_said(evaluate: Callable[..., Result]) -> None:
+    arguments = ("--target", "label_scene", "--protocols", "knn,linear,linear-per-clip", "--no-pictures")
+    notes = {row["protocol"]: row["note"] for row in json.loads(evaluate(*arguments, "--json").stdout)["records"]}
+    said = "none of 10 validation videos has features, so nothing is chosen on them"
+    assert notes == {"knn": "", "linear": said, "linear-per-clip": said}
+
+
+def test_another_target_than_the_splits_own_is_said(evaluate: Callable[..., Result]) -> None:
+    arguments = ("--split", "views", "--protocols", "knn", "--no-pictures")
+    said = "split 'views' has a column of its own, 'target_views'; predicting 'label_scene' as --target says"
+    result = evaluate(*arguments, "--target", "label_scene")
+    assert said in " ".join(result.stderr.split())
+    result = evaluate(*arguments, "--json")
+    assert "a column of its own" not in result.stderr
+    assert {row["target"] for row in json.loads(result.stdout)["records"]} == {"target_views"}
+
+
+def test_a_share_that_leaves_a_single_number_is_refused(evaluate: Callable[..., Result]) -> None:
+    result = evaluate("--target", "target_views", "--train-share", "0.01", "--protocols", "knn", status=1)
+    assert "--train-share 0.01 keeps 1 of 31: give a larger --train-share" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("target", ["labels", "target_views"])
