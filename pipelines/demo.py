@@ -144,7 +144,10 @@ def _evaluate_once(experiment: ExperimentRequest, *, protocols: Sequence[str]) -
             and (record.seed is None or record.seed < experiment.num_seeds)
             and record.protocol in protocols
             and record.representation in DEFAULT_REPRESENTATIONS
-            and not record.options  # rows of `scale-video evaluate` lie beside these
+            # Rows of `scale-video evaluate` lie beside these.
+            and not record.options
+            and not record.pretrained_on
+            and record.target == "label"
         ]
     records = run_evaluation(experiment, protocols=protocols)
     write_whole(marker, json.dumps({"fingerprint": fingerprint}) + "\n")

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+from scale_video.evaluate.result import add_records
 from scale_video.extract.datasets.edited_videos import DemoParameters
 from scale_video.pipelines import demo
 from scale_video.pipelines.paths import ExperimentRequest
@@ -90,6 +92,11 @@ def test_an_evaluation_is_done_once_unless_its_marker_cannot_be_read(
     run_pretraining(experiment)
     records = demo._evaluate_once(experiment, protocols=("knn",))
     monkeypatch.setattr(demo, "run_evaluation", evaluate)
+    again = demo._evaluate_once(experiment, protocols=("knn",))
+    assert {record.key for record in again} == {record.key for record in records}
+    [learned] = [record for record in records if (record.representation, record.metric) == ("cls", "top1")]
+    others = [replace(learned, pretrained_on="demo-hard@1a2b3c4d"), replace(learned, target="label_motion")]
+    add_records(tmp_path / "runs/folder/results.json", others)  # as `scale-video evaluate` does
     again = demo._evaluate_once(experiment, protocols=("knn",))
     assert {record.key for record in again} == {record.key for record in records}
     with pytest.raises(Evaluated):
