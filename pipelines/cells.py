@@ -61,6 +61,8 @@ class Cell:
     high: float
     spread_of: str
     """``3 seeds``, ``3 seeds × 3 draws of clips``, ``3 splits``; empty for a single row."""
+    note: str = ""
+    """Which rows are not in the mean, because their aggregators were trained in another way."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -90,12 +92,62 @@ def column_of(record: EvaluationRecord) -> Column:
 
 
 def make_cell(located: Sequence[Located]) -> Cell:
-    """Summarise rows that differ in nothing but split, seed and draw."""
+    """Summarise rows that differ in nothing but split, seed and draw.
+
+    Where the aggregators of a split were not all trained in the same way, those of the training that most seeds share
+    are averaged (of the newest one where that is undecided), and the note names the others.
+
+    Raises:
+        ValueError: two rows are of the same split, seed and draw.
+    """
+    located, note = _of_one_training(located)
     records = tuple(one.record for one in located)
-    found = spread({(record.split, _replicate(record)): record.value for record in records})
+    values: dict[tuple[str, Hashable], float] = {}
+    for record in records:
+        where = (record.split, _replicate(record))
+        if where in values:
+            raise ValueError(
+                f"two rows of {record.representation!r} in one mean are of split {record.split}, seed {record.seed} "
+                "and the same draw; they differ in more, and must be told apart"
+            )
+        values[where] = record.value
+    found = spread(values)
     low, high = (records[0].ci_low, records[0].ci_high) if len(records) == 1 else _interval(located)
     ranged = [record for record in records if {_replicate(record), record.split} & set(found.ranged)]
-    return Cell(records, found.value, low, high, found.low, found.high, _spread_of(ranged))
+    return Cell(records, found.value, low, high, found.low, found.high, _spread_of(ranged), note)
+
+
+def _of_one_training(located: Sequence[Located]) -> tuple[list[Located], str]:
+    """The rows that can be averaged, and which of the others there are."""
+    kept: list[Located] = []
+    notes = []
+    for split in dict.fromkeys(one.record.split for one in located):
+        of_split = [one for one in located if one.record.split == split]
+        known = {one.record.training for one in of_split} - {""}  # old rows do not say
+        chosen = max(known, key=lambda training: _weight(training, of_split), default="")
+        others = [one.record for one in of_split if one.record.training not in ("", chosen)]
+        if others:
+            seeds = [str(seed) for seed in sorted({record.seed or 0 for record in others})]
+            what = "architecture" if others[0].representation == "init" else "training"
+            notes.append(
+                f"{others[0].representation} of {others[0].backbone}, split {split}: without seed"
+                f"{'s' if len(seeds) > 1 else ''} {', '.join(seeds)} of another {what} "
+                f"({', '.join(sorted(known - {chosen}))}) than {chosen}"
+            )
+        kept += [one for one in of_split if one.record.training in ("", chosen)]
+    return kept, "; ".join(notes)
+
+
+def _weight(training: str, located: Sequence[Located]) -> tuple[object, ...]:
+    """The more seeds the better, then the newer."""
+    of_training = [one for one in located if one.record.training == training]
+    return len({one.record.seed for one in of_training}), max(map(_written, of_training)), training
+
+
+def _written(one: Located) -> int:
+    """When the row was measured, by the file of its outcomes; 0 where that is not there."""
+    path = None if one.folder is None or not one.record.outcomes else one.folder / one.record.outcomes
+    return path.stat().st_mtime_ns if path is not None and path.exists() else 0
 
 
 def _replicate(record: EvaluationRecord) -> Hashable:
@@ -139,7 +191,7 @@ def _outcomes_if_there(one: Located) -> Outcomes | None:
 
 
 def spread_notes(cells: Iterable[Cell], *, intervals: bool = True) -> list[str]:
-    """What brackets mean in a table of these cells, in a line or two."""
+    """What brackets and marks mean in a table of these cells, and what is not in its means, a line each."""
     cells = list(cells)
     spreads = list(dict.fromkeys(cell.spread_of for cell in cells if cell.spread_of))
     lines = []
@@ -148,4 +200,4 @@ def spread_notes(cells: Iterable[Cell], *, intervals: bool = True) -> list[str]:
     lines += [f"(lowest – highest) of {what}, whose mean is given" for what in spreads]
     if any(cell.seen for cell in cells):
         lines.append("* pre-trained on test videos of this split")
-    return lines
+    return lines + list(dict.fromkeys(cell.note for cell in cells if cell.note))

@@ -13,13 +13,17 @@ from scale_video.evaluate.result import EvaluationRecord
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How much better the second of two representations is, under one protocol and metric."""
+    """How much more the second of two representations scores, under one protocol and metric."""
 
     first: str
     second: str
     protocol: str
     options: Mapping[str, float]
     metric: str
+    target: str
+    """Column of the store that was predicted."""
+    pretrained_on: str
+    """What an aggregator from elsewhere was trained on."""
     seed: int | None
     """Of the pre-training; None where both are raw."""
     difference: float
@@ -37,7 +41,7 @@ def compare_records(
 ) -> list[Comparison]:
     """Compare representations pair by pair, under every protocol, option and metric that both have.
 
-    Of two learned representations those of the same seed are compared; a raw one is compared with each seed.
+    Of two learned representations those of the same seed and training are compared; a raw one is compared with each.
 
     Args:
         records: Of one data set and split.
@@ -111,10 +115,13 @@ def in_order_of(first: Outcomes, second: Outcomes, *, names: tuple[str, str]) ->
 def _pairs(
     records: Sequence[EvaluationRecord], first: str, second: str
 ) -> Iterator[tuple[EvaluationRecord, EvaluationRecord]]:
+    records = list({record.key: record for record in records}.values())
     for one in (record for record in records if record.representation == first):
         for other in (record for record in records if record.representation == second):
             same_probe = (one.protocol, one.options, one.metric) == (other.protocol, other.options, other.metric)
-            if same_probe and (one.seed == other.seed or None in (one.seed, other.seed)):
+            same_seed = one.seed == other.seed or None in (one.seed, other.seed)
+            untrained = None in (one.checkpoint, other.checkpoint)
+            if same_probe and same_seed and (untrained or one.pretrained_on == other.pretrained_on):
                 yield one, other
 
 
@@ -132,6 +139,8 @@ def _compare(one: EvaluationRecord, other: EvaluationRecord, *, folder: Path) ->
         protocol=one.protocol,
         options=one.options,
         metric=one.metric,
+        target=one.target,
+        pretrained_on=one.pretrained_on or other.pretrained_on,
         seed=other.seed if one.seed is None else one.seed,
         difference=difference.value,
         ci_low=difference.low,

@@ -32,6 +32,11 @@ def protocol_title(protocol: str) -> str:
     return PROTOCOL_TITLES.get(protocol, protocol)
 
 
+def origin_title(representation: str, pretrained_on: str) -> str:
+    """``cls``, or of an aggregator from elsewhere ``cls, of kinetics400@1a2b3c4d``."""
+    return f"{representation}, of {pretrained_on}" if pretrained_on else representation
+
+
 def metric_title(metric: str, *, with_unit: bool = False) -> str:
     """``top1`` is top-1, and with its unit top-1 %."""
     return METRIC_TITLES.get(metric, metric) + (" %" if with_unit and metric not in LOWER_IS_BETTER else "")

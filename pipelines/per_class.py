@@ -19,6 +19,9 @@ class ClassScore:
     protocol: str
     options: Mapping[str, float]
     metric: str
+    target: str
+    pretrained_on: str
+    """What an aggregator from elsewhere was trained on."""
     seed: int | None
     value: float
     """In [0, 1]."""
@@ -64,6 +67,8 @@ def scores_per_class(records: Sequence[EvaluationRecord], target: ProbeTarget, *
                     protocol=record.protocol,
                     options=record.options,
                     metric=record.metric,
+                    target=record.target,
+                    pretrained_on=record.pretrained_on,
                     seed=record.seed,
                     value=estimate.value,
                     ci_low=estimate.low,

@@ -22,7 +22,7 @@ from scale_video.pipelines.draw_clips import ClipCurve, draw_clips
 from scale_video.pipelines.draw_confusion import Predictions, draw_confusion
 from scale_video.pipelines.draw_gains import ClassGain, draw_gains
 from scale_video.pipelines.draw_map import draw_map
-from scale_video.pipelines.headings import TABLE_ORDER, is_part, metric_title, protocol_title
+from scale_video.pipelines.headings import TABLE_ORDER, is_part, metric_title, origin_title, protocol_title
 from scale_video.pipelines.picture_style import new_figure, pictures_available, save
 from scale_video.pipelines.preset import default_preset
 
@@ -41,7 +41,7 @@ class PictureBook:
     """Collects what pictures need while representations are probed, and draws them afterwards."""
 
     def __init__(self) -> None:
-        self._vectors: dict[str, tuple[int | None, NDArray[np.float32]]] = {}
+        self._vectors: dict[tuple[str, str], tuple[int | None, NDArray[np.float32]]] = {}
         self._labels: NDArray[np.integer[Any]] | None = None
         self._num_videos = 0
 
@@ -60,20 +60,21 @@ class PictureBook:
         return None if wanted is False else cls()
 
     def keep(self, candidate: "Candidate") -> None:
-        """Keep the test vectors of the raw features, and of the first seed of each other representation."""
-        if candidate.name not in (RAW, *AGGREGATED) or candidate.name in self._vectors or candidate.tested.clips:
+        """Keep the test vectors of the raw features, and of the first seed of each other representation and origin."""
+        where = (candidate.name, candidate.pretrained_on)
+        if candidate.name not in (RAW, *AGGREGATED) or where in self._vectors or candidate.tested.clips:
             return
         labels = candidate.tested.labels
         if labels.ndim != 1 or labels.dtype.kind != "i":
             return  # a map is coloured by the one class of a video
         labelled = np.flatnonzero(labels >= 0)
         rows = labelled[sample_rows(len(labelled))]
-        self._vectors[candidate.name] = (candidate.seed, candidate.test[rows])
+        self._vectors[where] = (candidate.seed, candidate.test[rows])
         self._labels = labels[rows]
         self._num_videos = len(labelled)
 
     def draw(self, records: Sequence[EvaluationRecord], class_names: Sequence[str], *, folder: Path) -> list[Path]:
-        """Draw all that the records allow.
+        """Draw all that the records allow, once for each origin of the aggregators.
 
         Args:
             records: Of one call of ``run_evaluation``; rows of other calls on the same features are drawn with them.
@@ -86,27 +87,31 @@ class PictureBook:
         if not class_names or not any(record.metric == _METRIC for record in records):
             return []
         chosen = _with_others(records, read_results(folder / "results.json"))
-        target, stem, title = folder / FOLDER, _stem(records), _title(records[0])
+        title = _title(records[0])
+        learned = [record for record in records if record.representation in AGGREGATED]
         figures: dict[str, Any] = {}
-        for protocol in dict.fromkeys(record.protocol for record in chosen):
-            of_protocol = [record for record in chosen if record.protocol == protocol]
-            heading = f"{title}: {protocol_title(protocol)}"
-            figures |= {
-                f"{stem}-{protocol}-{name}": figure
-                for name, figure in _of_protocol(of_protocol, class_names, folder=folder, title=heading).items()
-            }
-        if (the_map := self._map(class_names, title=title)) is not None:
-            figures[f"{stem}-map"] = the_map
-        return [path for name, figure in figures.items() for path in save(figure, target, name)]
+        for origin in dict.fromkeys(record.pretrained_on for record in learned or records[:1]):
+            stem = _stem(records[0], origin)
+            of_origin = [one for one in chosen if one.representation not in AGGREGATED or one.pretrained_on == origin]
+            for protocol in dict.fromkeys(record.protocol for record in of_origin):
+                of_protocol = [record for record in of_origin if record.protocol == protocol]
+                heading = f"{title}: {protocol_title(protocol)}"
+                figures |= {
+                    f"{stem}-{protocol}-{name}": figure
+                    for name, figure in _of_protocol(of_protocol, class_names, folder=folder, title=heading).items()
+                }
+            if (the_map := self._map(class_names, origin=origin, title=title)) is not None:
+                figures[f"{stem}-map"] = the_map
+        return [path for name, figure in figures.items() for path in save(figure, folder / FOLDER, name)]
 
-    def _map(self, class_names: Sequence[str], *, title: str) -> Any:
+    def _map(self, class_names: Sequence[str], *, origin: str, title: str) -> Any:
         """The map, where there are enough videos and both sides; else None."""
-        learned = next((name for name in AGGREGATED if name in self._vectors), None)
-        if self._labels is None or len(self._labels) < MIN_POINTS or learned is None or RAW not in self._vectors:
+        raw, learned = (RAW, ""), next(((name, origin) for name in AGGREGATED if (name, origin) in self._vectors), None)
+        if self._labels is None or len(self._labels) < MIN_POINTS or learned is None or raw not in self._vectors:
             return None
         sampled = f"{len(self._labels)} of {self._num_videos}" if len(self._labels) < self._num_videos else "all"
         num_videos = len(self._labels) if sampled == "all" else sampled
-        sides = [(name, *self._vectors[name]) for name in (RAW, learned)]
+        sides = [(origin_title(*which), *self._vectors[which]) for which in (raw, learned)]
         maps = [(_side_title(name, seed), embedding_map(vectors)) for name, seed, vectors in sides]
         return draw_map(maps, self._labels, class_names, title=f"{title}: t-SNE of {num_videos} test videos")
 
@@ -124,7 +129,7 @@ def _with_others(records: Sequence[EvaluationRecord], there: Sequence[Evaluation
 
 def _origin(record: EvaluationRecord) -> tuple[object, ...]:
     learned = record.representation in AGGREGATED
-    features = (record.plan_digest, record.test_plan_digest, record.weights_digest)
+    features = (record.plan_digest, record.test_plan_digest, record.weights_digest, record.forward_digest)
     where = (record.dataset, record.split, record.preset, record.backbone, record.target, *features)
     return (*where, learned, record.pretrained_on)
 
@@ -138,12 +143,12 @@ def _of_protocol(
     outcomes = [outcomes_of(record, folder) for record in sides]
     if sides:
         predictions = [
-            Predictions(_side_title(record.representation, record.seed), found.labels, found.predictions)
+            Predictions(_side_title(_name(record), record.seed), found.labels, found.predictions)
             for record, found in zip(sides, outcomes, strict=True)
         ]
         figures["confusion"] = draw_confusion(predictions, class_names, title=title)
     if len(sides) == 2:
-        names = sides[0].representation, sides[1].representation
+        names = _name(sides[0]), _name(sides[1])
         first, second = outcomes[0], in_order_of(*outcomes, names=names)
         found = compare_per_class(first.scores[_METRIC], second.scores[_METRIC], first.groups, first.labels)
         gains = [
@@ -170,10 +175,11 @@ def _first(records: Sequence[EvaluationRecord], names: Sequence[str]) -> Evaluat
 
 
 def _clip_curves(records: Sequence[EvaluationRecord]) -> list[ClipCurve]:
-    """A curve for each representation that was probed with fewer clips and with no other option."""
+    """A curve for each representation that was probed with fewer clips and with no other option, of one origin."""
     curves = []
-    for name in TABLE_ORDER:
-        of_name = [record for record in records if record.representation == name]
+    names = {record.representation: _name(record) for record in records}
+    for representation, name in sorted(names.items(), key=lambda item: TABLE_ORDER.index(item[0])):
+        of_name = [record for record in records if record.representation == representation]
         drawn = [record for record in of_name if set(record.options) == {"clips", "clip_seed"}]
         whole = [record for record in of_name if not record.options]
         numbers = sorted({record.options["clips"] for record in drawn})
@@ -196,21 +202,25 @@ def _clip_curves(records: Sequence[EvaluationRecord]) -> list[ClipCurve]:
     return curves
 
 
-def _side_title(representation: str, seed: int | None) -> str:
-    return f"{representation} (raw features)" if seed is None else f"{representation} (SCALE, seed {seed})"
+def _name(record: EvaluationRecord) -> str:
+    return origin_title(record.representation, record.pretrained_on)
+
+
+def _side_title(name: str, seed: int | None) -> str:
+    return f"{name} (raw features)" if seed is None else f"{name} (SCALE, seed {seed})"
 
 
 def _title(record: EvaluationRecord) -> str:
     return f"{record.dataset}, split {record.split}, {record.backbone}"
 
 
-def _stem(records: Sequence[EvaluationRecord]) -> str:
-    """What tells the pictures of one evaluation from those of others in the same folder."""
-    record = records[0]
+def _stem(record: EvaluationRecord, origin: str) -> str:
+    """What tells the pictures of one evaluation and origin from those of others in the same folder."""
     parts = [record.backbone, f"split{record.split}"]
     if record.preset != default_preset(record.dataset):
         parts.append(record.preset)
-    parts += sorted({f"from-{other.pretrained_on}" for other in records if other.pretrained_on})
+    if origin:
+        parts.append(f"from-{origin}")
     if record.target != "label":
         parts.append(record.target)
     return re.sub(r"[^\w.+@-]", "_", "-".join(parts))

@@ -1,10 +1,12 @@
 """Results files of run folders, read and chosen from: what tables and comparisons of runs start with."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from scale_video.evaluate.result import METRICS, read_results
+from scale_video.evaluate.result import METRICS, EvaluationRecord, read_results
 from scale_video.pipelines.cells import Located
+from scale_video.pipelines.console import note
 
 
 def find_results(runs: Sequence[Path], *, root: Path = Path("runs")) -> list[Path]:
@@ -31,16 +33,21 @@ def find_results(runs: Sequence[Path], *, root: Path = Path("runs")) -> list[Pat
 
 
 def read_located(files: Iterable[Path]) -> list[Located]:
-    """The rows of several files; of the same row in two files the first one stays.
+    """The rows of several files; of the same row in two files the newer one stays, which is said where they differ.
 
     Raises:
         ValueError: a file is damaged.
     """
-    rows: dict[object, Located] = {}
-    for path in files:
+    rows: dict[object, tuple[EvaluationRecord, Path]] = {}
+    differing: Counter[tuple[Path, Path]] = Counter()
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         for record in read_results(path):
-            rows.setdefault(record.key, Located(record, path.parent))
-    return list(rows.values())
+            kept, newer = rows.setdefault(record.key, (record, path))
+            differing[path, newer] += kept.value != record.value
+    for (older, newer), number in differing.items():
+        if number:
+            note(f"warning: {number} rows of {older} have other values in {newer}; that file is newer, and taken")
+    return [Located(record, path.parent) for record, path in rows.values()]
 
 
 def choose(located: Sequence[Located], *, what: str, names: Sequence[str], known: Sequence[str]) -> list[Located]:

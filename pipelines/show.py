@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from scale_video.evaluate.result import EvaluationRecord
+from scale_video.evaluate.result import LOWER_IS_BETTER, EvaluationRecord
 from scale_video.pipelines.cells import Cell, Column, Located, column_of, make_cell, spread_notes
 from scale_video.pipelines.comparison import Comparison
 from scale_video.pipelines.console import print_table
 from scale_video.pipelines.demo import DemoResult
-from scale_video.pipelines.headings import TABLE_ORDER, metric_title, shown
+from scale_video.pipelines.headings import TABLE_ORDER, metric_title, origin_title, shown
 from scale_video.pipelines.per_class import ClassScore
 from scale_video.pipelines.show_runs import ABOUT_P, difference_text
 
@@ -22,18 +22,21 @@ MAIN_METRICS = ("top1", "r@1", "map", "mse")
 def records_table(records: Sequence[EvaluationRecord], *, title: str, folder: Path | None = None) -> None:
     """Print one row per representation and one column per protocol and metric; seeds and draws are averaged.
 
+    Aggregators from elsewhere have rows of their own, for each training.
+
     Args:
         records: Of one data set, split and experiment.
         title: Above the table.
         folder: That of ``results.json``; with it, means over seeds and draws have their interval too.
     """
+    records = list({record.key: record for record in records}.values())  # `init` is probed for each checkpoint
     columns = _columns(records)
-    located: dict[tuple[str, Column], list[Located]] = defaultdict(list)
+    located: dict[tuple[tuple[str, str], Column], list[Located]] = defaultdict(list)
     for record in records:
-        located[record.representation, column_of(record)].append(Located(record, folder))
-    names = [name for name in TABLE_ORDER if any(record.representation == name for record in records)]
+        located[(record.representation, record.pretrained_on), column_of(record)].append(Located(record, folder))
+    names = sorted({name for name, _ in located}, key=lambda name: (TABLE_ORDER.index(name[0]), name[1]))
     cells = {where: make_cell(found) for where, found in located.items() if where[1] in columns}
-    rows = [(name, *(_text(cells.get((name, column))) for column in columns)) for name in names]
+    rows = [(origin_title(*name), *(_text(cells.get((name, column))) for column in columns)) for name in names]
     [metric, *others] = dict.fromkeys(column.metric for column in columns)
     headings = ("representation", *(column.title(with_metric=bool(others)) for column in columns))
     unit = "" if others else f": {metric_title(metric, with_unit=True)}"
@@ -45,10 +48,10 @@ def records_table(records: Sequence[EvaluationRecord], *, title: str, folder: Pa
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> None:
-    """Print one row per comparison: the difference in points of percent, its interval, and p."""
+    """Print one row per comparison: the difference, its interval, and p."""
     rows = [
         (
-            f"{found.second} − {found.first}",
+            origin_title(f"{found.second} − {found.first}", found.pretrained_on),
             "–" if found.seed is None else str(found.seed),
             _column(found).title(with_metric=True),
             difference_text(found),
@@ -56,7 +59,12 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> None:
         )
         for found in comparisons
     ]
-    print_table("differences in points of percent", ("pair", "seed", "of", "difference", "p"), rows, numbers=2)
+    errors = [
+        metric_title(metric) for metric in LOWER_IS_BETTER if any(found.metric == metric for found in comparisons)
+    ]
+    shares = any(found.metric not in LOWER_IS_BETTER for found in comparisons)
+    units = [*(["in points of percent"] if shares else []), *(f"of {title}, where less is better" for title in errors)]
+    print_table(f"differences {'; '.join(units)}", ("pair", "seed", "of", "difference", "p"), rows, numbers=2)
     click.echo(ABOUT_P)
 
 
@@ -65,12 +73,12 @@ def classes_table(scores: Sequence[ClassScore]) -> None:
     columns = dict.fromkeys(_column(score) for score in scores if score.metric in MAIN_METRICS)
     for column in columns:
         chosen = [score for score in scores if _column(score) == column]
-        probed = list(dict.fromkeys((score.representation, score.seed) for score in chosen))
-        cells = {(score.class_name, score.representation, score.seed): score for score in chosen}
+        probed = list(dict.fromkeys(_probed(score) for score in chosen))
+        cells = {(score.class_name, _probed(score)): score for score in chosen}
         num_test = {score.class_name: score.num_test for score in chosen}
         rows = []
         for name, number in num_test.items():
-            of_class = [cells[name, *which] for which in probed]
+            of_class = [cells[name, which] for which in probed]
             rows.append((name, str(number), *(_class_text(score) for score in of_class)))
         headings = [name if seed is None else f"{name}, seed {seed}" for name, seed in probed]
         title = f"{column.title(with_metric=True)} by class"
@@ -96,7 +104,11 @@ def _columns(records: Sequence[EvaluationRecord]) -> list[Column]:
 
 def _column(found: Comparison | ClassScore) -> Column:
     """Of single rows, so that draws are told apart."""
-    return Column(found.protocol, found.metric, "label", tuple(sorted(found.options.items())))
+    return Column(found.protocol, found.metric, found.target, tuple(sorted(found.options.items())))
+
+
+def _probed(score: ClassScore) -> tuple[str, int | None]:
+    return origin_title(score.representation, score.pretrained_on), score.seed
 
 
 def _text(cell: Cell | None) -> str:

@@ -176,7 +176,10 @@ def _papers(table: Table, row: TableRow, column: TableColumn, sources: Sequence[
     figure = table.published.get((row, column))
     if figure is None:
         return ""
-    return f"{shown(figure.value, figure.metric)} ({1 + sources.index(f'{figure.source}: {figure.how}')})"
+    text = f"{shown(figure.value, figure.metric)} ({1 + sources.index(f'{figure.source}: {figure.how}')})"
+    cell = table.cells.get((row, column))
+    ours = cell.splits if cell is not None else _common_splits(table, column) or figure.splits
+    return text if set(ours) == set(figure.splits) else f"{text}, {_splits(figure.splits)}"
 
 
 def _method(row: TableRow) -> str:

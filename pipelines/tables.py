@@ -21,6 +21,7 @@ from scale_video.pipelines.result_files import choose, find_results, main_metric
 OFFICIAL_SPLITS: Mapping[str, tuple[str, ...]] = {"ucf101": ("1", "2", "3"), "hmdb51": ("1", "2", "3")}
 """Data sets whose splits are repetitions of one measurement, which papers average."""
 DEFAULT_REPRESENTATIONS = ("x", "cls", "x+cls")
+_DIGESTS = ("clips", "test clips", "weights", "preprocessing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def make_table(located: Sequence[Located], *, figures: Iterable[PublishedFigure]
         record = one.record
         where = (_row(record, features=variants[_features(record)]), _column(record))
         # Raw features know of no experiment: their rows under several are one.
-        found[where].setdefault((record.split, record.seed, tuple(sorted(record.options.items()))), one)
+        replicate = (record.split, record.seed, tuple(sorted(record.options.items())), record.training)
+        found[where].setdefault(replicate, one)
     cells = {where: make_cell(list(rows.values())) for where, rows in found.items()}
     columns = sorted({column for _, column in cells}, key=lambda column: column.order)
     published = _beside(columns, figures, measured=[row for row, _ in cells])
@@ -120,7 +122,8 @@ def missing_splits(table: Table, column: TableColumn) -> dict[TableRow, tuple[st
 
 
 def _features(record: EvaluationRecord) -> tuple[str, ...]:
-    return record.dataset, record.backbone, record.plan_digest, record.test_plan_digest, record.weights_digest
+    digests = (record.plan_digest, record.test_plan_digest, record.weights_digest, record.forward_digest)
+    return record.dataset, record.backbone, *digests
 
 
 def _variants(records: Sequence[EvaluationRecord]) -> dict[tuple[str, ...], str]:
@@ -129,8 +132,8 @@ def _variants(records: Sequence[EvaluationRecord]) -> dict[tuple[str, ...], str]
     for features in sorted({_features(record) for record in records}):
         others = {_features(record) for record in records if _features(record)[:2] == features[:2]}
         digests = [
-            f"{what} {digest[:8]}"
-            for index, (what, digest) in enumerate(zip(("clips", "test clips", "weights"), features[2:], strict=True))
+            f"{what} {digest[:8] or 'unknown'}"
+            for index, (what, digest) in enumerate(zip(_DIGESTS, features[2:], strict=True))
             if len({other[2 + index] for other in others}) > 1
         ]
         named[features] = ", ".join(digests)

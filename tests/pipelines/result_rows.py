@@ -32,6 +32,9 @@ def write_row(
     seen: bool = False,
     note: str = "",
     digests: tuple[str, str, str] = ("plan", "plan", "weights"),
+    pretrained_on: str = "",
+    training: str = "",
+    target: str = "label",
 ) -> EvaluationRecord:
     """Add the rows of one probe, with top-1 and top-5; the one of top-1 comes back."""
     rng = np.random.default_rng(draw)
@@ -69,6 +72,9 @@ def write_row(
                 seen=seen,
                 note=note,
                 options=dict(options or {}),
+                pretrained_on=pretrained_on,
+                training=training,
+                target=target,
             )
         )
     name = f"outcomes/{records[0].outcomes_name}"

@@ -42,13 +42,19 @@ def texts(figure: Any) -> list[str]:
 
 
 def candidate(
-    name: str, *, num_videos: int = 30, seed: int | None = None, clips: dict[str, float] | None = None
+    name: str,
+    *,
+    num_videos: int = 30,
+    seed: int | None = None,
+    clips: dict[str, float] | None = None,
+    pretrained_on: str = "",
 ) -> Any:
     rng = np.random.default_rng(3)
     labels = np.arange(num_videos) % 4
     labels[0] = -1
     tested = SimpleNamespace(labels=labels.astype(np.int32), clips=clips or {})
-    return SimpleNamespace(name=name, seed=seed, tested=tested, test=rng.normal(size=(num_videos, 6)))
+    vectors = rng.normal(size=(num_videos, 6))
+    return SimpleNamespace(name=name, seed=seed, tested=tested, test=vectors, pretrained_on=pretrained_on)
 
 
 class TestConfusion:
@@ -178,6 +184,37 @@ class TestBook:
         assert "ucf101, split 1, svt: k-NN" in svg["svt-split1-knn-confusion"]
         assert "x+cls (SCALE, seed 0)" in svg["svt-split1-knn-gains"]
         assert "t-SNE of 29 test videos" in svg["svt-split1-map"]  # one has no label
+
+    def test_each_origin_of_aggregators_has_pictures_of_its_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        curves: dict[str, float] = {}
+
+        def draw(drawn: Sequence[ClipCurve], **_: object) -> Any:
+            curves.update({curve.name: curve.values[0] for curve in drawn})
+            return picture_style.new_figure(1, 1)
+
+        monkeypatch.setattr(pictures, "draw_clips", draw)
+        monkeypatch.setattr(pictures, "embedding_map", lambda vectors: vectors[:, :2])
+        book, records, clips = PictureBook(), [write_row(tmp_path, accuracy=0.2)], {"clips": 1, "clip_seed": 0}
+        expected = {}
+        book.keep(candidate("x"))
+        for index, origin in enumerate(("k400@aa", "demo@bb")):
+            of_origin: dict[str, Any] = {"representation": "cls", "seed": 0, "pretrained_on": origin}
+            records.append(write_row(tmp_path, draw=index + 1, accuracy=0.4 + 0.4 * index, **of_origin))
+            drawn = write_row(tmp_path, draw=index + 5, accuracy=0.3 + 0.4 * index, options=clips, **of_origin)
+            expected[f"cls, of {origin}"] = drawn.value
+            book.keep(candidate("cls", seed=0, pretrained_on=origin))
+        paths = book.draw(records, NAMES, folder=tmp_path)
+        assert curves == expected
+        svg = {path.stem: path.read_text() for path in paths if path.suffix == ".svg"}
+        kinds = ("knn-confusion", "knn-gains", "knn-clips", "map")
+        assert list(svg) == [f"svt-split1-from-{origin}-{kind}" for origin in ("k400@aa", "demo@bb") for kind in kinds]
+        for record in records[1:]:
+            right = f"cls, of {record.pretrained_on} (SCALE, seed 0): {100 * record.value:.1f} % right"
+            assert [stem for stem, text in svg.items() if right in text] == [
+                f"svt-split1-from-{record.pretrained_on}-knn-confusion"
+            ]
 
     def test_gains_are_those_of_the_outcomes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         records = [write_row(tmp_path, accuracy=0.4), write_row(tmp_path, representation="cls", draw=1, accuracy=0.8)]

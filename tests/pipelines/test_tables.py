@@ -1,10 +1,12 @@
 import csv
 import io
+import os
 import re
 import runpy
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,16 @@ from click.testing import CliRunner, Result
 
 from scale_video.evaluate.outcomes import read_outcomes
 from scale_video.evaluate.result import METRICS, PROTOCOLS, EvaluationRecord, read_results
+from scale_video.pipelines import show
 from scale_video.pipelines.cells import Located, make_cell
 from scale_video.pipelines.cli import main
+from scale_video.pipelines.comparison import Comparison, compare_records
+from scale_video.pipelines.evaluation import run_evaluation
+from scale_video.pipelines.per_class import scores_per_class
+from scale_video.pipelines.pretraining import run_pretraining
+from scale_video.pipelines.probe_target import ProbeTarget
 from scale_video.pipelines.published import published_figures
+from scale_video.pipelines.result_files import read_located
 from scale_video.pipelines.table_formats import as_csv, as_latex, as_markdown
 from scale_video.pipelines.tables import TableRequest, run_table
 
@@ -125,10 +134,141 @@ class TestCells:
             write_row(tmp_path, preset=preset, representation="x+cls", draw=1)
         assert [row[1] for row in table_of(tmp_path)[1:]] == ["x", "x+cls", "x+cls (paper)"]
 
+    def test_rows_of_two_trainings_are_not_averaged(self, tmp_path: Path) -> None:
+        records = [
+            write_row(tmp_path, representation="cls", seed=seed, draw=seed, training="old" if seed == 1 else "new")
+            for seed in range(3)
+        ]
+        mean = (records[0].value + records[2].value) / 2
+        text = as_markdown(run_table(TableRequest((tmp_path,))))
+        assert table_of(tmp_path)[1][2].startswith(f"{percent(mean)} [")
+        assert "- cls of svt, split 1: without seed 1 of another training (old) than new" in text
+        assert "of 2 seeds, whose mean is given" in text
+        write_row(tmp_path, representation="cls", seed=1, draw=1)  # as old rows, which do not say
+        assert table_of(tmp_path)[1][2].startswith(percent(float(np.mean([record.value for record in records]))))
+
+    @pytest.mark.parametrize("newest", [0, 1])
+    def test_of_two_trainings_with_as_many_seeds_the_newer_one_is_shown(self, tmp_path: Path, newest: int) -> None:
+        records = [
+            write_row(tmp_path, representation="cls", seed=seed, draw=seed, training=f"t{seed}") for seed in range(2)
+        ]
+        for seed, record in enumerate(records):
+            os.utime(tmp_path / record.outcomes, ns=(0, 10**9 * (1 + (seed == newest))))
+        cell = make_cell([Located(record, tmp_path) for record in records])
+        assert cell.records == (records[newest],)
+        assert (
+            cell.note
+            == f"cls of svt, split 1: without seed {1 - newest} of another training (t{1 - newest}) than t{newest}"
+        )
+
+    def test_splits_have_trainings_of_their_own(self, tmp_path: Path) -> None:
+        records = [write_row(tmp_path, representation="cls", split=split, training=split) for split in ("1", "2", "3")]
+        cell = make_cell([Located(record, tmp_path) for record in records])
+        assert (cell.records, cell.note) == (tuple(records), "")
+
+    def test_a_row_twice_is_no_mean(self, tmp_path: Path) -> None:
+        records = [
+            write_row(tmp_path, representation="cls", draw=draw, pretrained_on=origin)
+            for draw, origin in enumerate("ab")
+        ]
+        with pytest.raises(ValueError, match="two rows of 'cls' in one mean are of split 1, seed 0 and the same draw"):
+            make_cell([Located(record, None) for record in records])
+
+    def test_of_a_row_in_two_files_the_newer_one_is_shown_and_that_is_said(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        records = [write_row(tmp_path / name, draw=draw) for draw, name in enumerate("ab")]
+        write_row(tmp_path / "b", representation="cls")
+        write_row(tmp_path / "a", representation="cls")  # the same in both
+        files = [tmp_path / name / "results.json" for name in "ab"]
+        for newer, older in ((0, 1), (1, 0)):
+            os.utime(files[newer], (2, 2))
+            os.utime(files[older], (1, 1))
+            capsys.readouterr()
+            found = {one.record.key: one for one in read_located(files)}
+            assert len(found) == 4
+            assert found[records[0].key].record == records[newer]
+            assert found[records[0].key].folder == files[newer].parent
+            said = "".join(capsys.readouterr().err.split())
+            assert said == f"warning:1rowsof{files[older]}haveothervaluesin{files[newer]};thatfileisnewer,andtaken"
+
     def test_features_of_one_name_are_told_apart(self, tmp_path: Path) -> None:
         for digest in ("aaaaaaaaaa", "bbbbbbbbbb"):
             write_row(tmp_path, digests=("plan", "plan", digest))
         assert [row[1] for row in table_of(tmp_path)[1:]] == ["x (weights aaaaaaaa)", "x (weights bbbbbbbb)"]
+
+
+class TestOnTheScreen:
+    """What ``evaluate`` and its shorthands print."""
+
+    def printed(self, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+        lines = capsys.readouterr().out.splitlines()
+        return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+
+    def test_two_checkpoints_of_one_seed_have_a_row_each(
+        self, tmp_path: Path, make_store: Callable[..., str], request_for: Callable[..., Any], capsys: Any
+    ) -> None:
+        store = make_store(tmp_path / "a.zarr")
+        checkpoints = []
+        for name in ("true", "false"):
+            request = request_for(store, f"pretrain.shuffle_positions={name}")
+            checkpoints += run_pretraining(replace(request, runs=tmp_path / name))
+        here = request_for(make_store(tmp_path / "b.zarr", seed=1))
+        records = run_evaluation(
+            here, protocols=("knn",), representations=("x", "init", "h", "cls"), checkpoints=checkpoints
+        )
+        folder = tmp_path / "runs/folder"
+        capsys.readouterr()
+        again = [
+            record for record in records if record.representation == "init"
+        ]  # as of checkpoints of one architecture
+        show.records_table([*records, *again], title="folder", folder=folder)
+        rows = {name: cell for name, cell, *_ in self.printed(capsys)}
+        learned = [record for record in records if (record.representation, record.metric) == ("cls", "top1")]
+        assert len({record.pretrained_on for record in learned}) == len(learned) == 2
+        for record in learned:
+            low, high = percent(record.ci_low), percent(record.ci_high)
+            assert rows[f"cls, of {record.pretrained_on}"] == f"{percent(record.value)} [{low}, {high}]"
+        compared = compare_records(records, [("h", "cls")], folder=folder)
+        of = {(record.representation, record.pretrained_on, record.metric): record.value for record in records}
+        for found in compared:
+            first, second = (of[name, found.pretrained_on, found.metric] for name in ("h", "cls"))
+            assert found.difference == pytest.approx(second - first)
+        show.comparisons_table(compared)
+        origins = [record.pretrained_on for record in learned]
+        assert {row[0] for row in self.printed(capsys)} == {f"cls − h, of {origin}" for origin in origins}
+
+    def test_classes_have_a_column_for_each_origin(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        records = [
+            write_row(tmp_path, representation="cls", draw=draw, pretrained_on=f"{origin}@1", accuracy=0.3 + 0.5 * draw)
+            for draw, origin in enumerate("ab")
+        ]
+        names = ("jump", "run", "swim", "walk")
+        target = ProbeTarget("label", "class", np.arange(40), names)
+        scores = scores_per_class(records, target, folder=tmp_path)
+        show.classes_table(scores)
+        for name, number, *cells in self.printed(capsys):
+            of_class = [score for score in scores if score.class_name == name]
+            assert [score.pretrained_on for score in of_class] == ["a@1", "b@1"]
+            assert number == "10"
+            assert [cell.split()[0] for cell in cells] == [percent(score.value) for score in of_class]
+
+    def test_differences_of_errors_are_no_points_of_percent(self, capsys: pytest.CaptureFixture[str]) -> None:
+        share = Comparison(
+            first="x", second="cls", protocol="linear", options={}, metric="top1", target="label_action",
+            pretrained_on="", seed=0, difference=0.1, ci_low=0.05, ci_high=0.2, p=0.01, num_test=9,
+        )  # fmt: skip
+        error = replace(share, metric="mse", target="target_age", difference=-3.5, ci_low=-4, ci_high=-3)
+        show.comparisons_table([share])
+        shown = capsys.readouterr().out
+        assert "differences in points of percent" in shown
+        assert "of label_action" in shown
+        show.comparisons_table([error])
+        shown = capsys.readouterr().out
+        assert "differences of MSE, where less is better" in shown
+        assert "percent" not in shown
+        assert "-3.5 [-4, -3]" in shown
+        assert "of target_age" in shown
 
 
 class TestPublished:
@@ -136,14 +276,28 @@ class TestPublished:
         write_row(tmp_path, protocol="linear")
         headings, row = table_of(tmp_path)
         assert headings[3] == "ucf101, split 1, paper"
-        assert row[3] == "90.8 (1)"
+        assert row[3] == "90.8 (1), splits 1, 2, 3"
         text = as_markdown(run_table(TableRequest((tmp_path,))))
         assert "- paper (1): Papers with Code, 'Self-supervised Video Transformer'" in text
+
+    def test_a_figure_is_of_all_splits_whatever_ours_is_of(self, tmp_path: Path) -> None:
+        for split in ("1", "2", "3"):
+            write_row(tmp_path, protocol="linear", split=split, prefix=split)
+        headings, row = table_of(tmp_path)
+        assert (headings[3], row[3]) == ("ucf101, paper", "90.8 (1)")
+        write_row(tmp_path, protocol="linear", split="1", backbone="svt-scale")
+        assert {row[0]: row[3] for row in table_of(tmp_path)[1:]} == {
+            "svt": "90.8 (1)",
+            "svt-scale": "90.8 (1), splits 1, 2, 3",
+        }
+        write_row(tmp_path, protocol="linear", dataset="kinetics400", backbone="rho-byol")
+        rows = {(row[0], row[1]): row[3] for row in table_of(tmp_path)[1:]}
+        assert re.fullmatch(r"71\.1 \(\d\)", rows["rho-byol", "x"])
 
     def test_what_only_others_measured(self, tmp_path: Path) -> None:
         write_row(tmp_path, protocol="linear", backbone="videomae-base")
         rows = {row[0]: row[2:] for row in table_of(tmp_path)[1:]}
-        assert rows["svt"] == ["not measured", "90.8 (1)"]
+        assert rows["svt"] == ["not measured", "90.8 (1), splits 1, 2, 3"]
         assert rows["videomae-base"][1] == ""
 
     def test_no_figure_beside_another_protocol_metric_or_data_set(self, tmp_path: Path) -> None:
