@@ -79,7 +79,7 @@ def table(
     "--of",
     callback=comma_separated,
     metavar="A,B",
-    help="The label or preset, backbone, or data set of the first and of the second rows.",
+    help="The label or preset, backbone, origin of the aggregators (or own), or data set of the first and second rows.",
 )
 @click.option("--protocols", callback=comma_separated, metavar="A,B", help="Of these protocols.  [default: all]")
 @click.option("--representations", callback=comma_separated, metavar="A,B", help="Of these.  [default: all]")

@@ -12,7 +12,7 @@ import numpy as np
 
 from scale_video.evaluate.comparison import compare_paired
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS, REPRESENTATIONS
-from scale_video.evaluate.result import METRICS, PROTOCOLS, EvaluationRecord
+from scale_video.evaluate.result import METRICS, PROTOCOLS
 from scale_video.pipelines.cells import Located
 from scale_video.pipelines.comparison import in_order_of, outcomes_of
 from scale_video.pipelines.result_files import choose, find_results, main_metrics, read_located
@@ -26,11 +26,15 @@ RUN_FIELDS = (
     "plan_digest",
     "test_plan_digest",
     "weights_digest",
+    "forward_digest",
+    "training",
 )
-"""Fields of a row's key in which two runs may differ."""
+"""Fields of a row's key in which two runs may differ; of the last one, that is the key of ``init`` alone."""
 ROW_FIELDS = ("target", "representation", "protocol", "metric", "seed")
 """Fields in which two rows must agree; their options too."""
 _NAMED = ("preset", "backbone", "pretrained_on", "dataset")
+OWN = "own"
+"""Says in ``--of`` that aggregators are the experiment's own, whose ``pretrained_on`` is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class CompareRequest:
     second: Path
     """Another one, or the same."""
     of: tuple[str, str] | None = None
-    """The experiment (or backbone, origin of the aggregator, data set) of the first and of the second."""
+    """The experiment (or backbone, origin of the aggregator or ``own``, data set) of the first and of the second."""
     protocols: tuple[str, ...] = ()
     representations: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
@@ -119,14 +123,14 @@ def run_comparison(request: CompareRequest) -> RunComparison:
 
 
 def _of(sides: Sequence[list[Located]], wanted: tuple[str, str]) -> list[list[Located]]:
-    """The rows with these two values of one field."""
+    """The rows with these two values of one field, and those that have no part in it."""
     for field in _NAMED:
-        chosen = [
-            [one for one in side if getattr(one.record, field) == value]
-            for side, value in zip(sides, wanted, strict=True)
-        ]
-        if all(chosen):
-            return chosen
+        values = ["" if (field, value) == ("pretrained_on", OWN) else value for value in wanted]
+        if all(value in _values(side, field) for side, value in zip(sides, values, strict=True)):
+            return [
+                [one for one in side if not _has(one, field) or getattr(one.record, field) == value]
+                for side, value in zip(sides, values, strict=True)
+            ]
     raise ValueError(f"--of {','.join(wanted)}: no field has these two values; there is: {_there(sides[0] + sides[1])}")
 
 
@@ -146,12 +150,23 @@ def _chosen(side: list[Located], request: CompareRequest) -> list[Located]:
     return comparable if request.metrics else main_metrics(comparable)
 
 
+def _has(one: Located, field: str) -> bool:
+    """Whether a field says anything of a row: an origin, of learned rows alone; an architecture, of ``init``."""
+    if field == "pretrained_on":
+        return one.record.checkpoint is not None
+    return field != "training" or one.record.representation == "init"
+
+
+def _values(side: Sequence[Located], field: str) -> set[str]:
+    return {getattr(one.record, field) for one in side if _has(one, field)}
+
+
 def _differing(sides: Sequence[list[Located]]) -> dict[str, tuple[str, str]]:
     """Fields of which the two share no value."""
     found = {}
     for field in RUN_FIELDS:
-        first, second = ({getattr(one.record, field) for one in side} for side in sides)
-        if first.isdisjoint(second):
+        first, second = (_values(side, field) for side in sides)
+        if first and second and first.isdisjoint(second):
             found[field] = (", ".join(sorted(first)), ", ".join(sorted(second)))
     return found
 
@@ -175,19 +190,24 @@ def _keyed(
     """
     found: dict[tuple[object, ...], Located] = {}
     for one in side:
-        key = _key(one.record, [field for field in RUN_FIELDS if field not in differing])
+        key = _key(one, [field for field in RUN_FIELDS if field not in differing])
         if key in found:
             other = found[key].record
-            fields = [field for field in RUN_FIELDS if getattr(other, field) != getattr(one.record, field)]
-            values = ", ".join(f"{field} {getattr(other, field)} and {getattr(one.record, field)}" for field in fields)
+            fields = [field for field in RUN_FIELDS if _has(one, field)]
+            both = {field: (getattr(other, field), getattr(one.record, field)) for field in fields}
+            values = ", ".join(
+                f"{field} {' and '.join(value or OWN for value in of_both)}"
+                for field, of_both in both.items()
+                if of_both[0] != of_both[1]
+            )
             raise ValueError(f"{name!r} has several rows that could be compared ({values}); choose by --of A,B")
         found[key] = one
     return found
 
 
-def _key(record: EvaluationRecord, fields: Sequence[str]) -> tuple[object, ...]:
-    agreeing = [getattr(record, field) for field in (*fields, *ROW_FIELDS)]
-    return (*agreeing, tuple(sorted(record.options.items())))
+def _key(one: Located, fields: Sequence[str]) -> tuple[object, ...]:
+    agreeing = [getattr(one.record, field) if _has(one, field) else "" for field in (*fields, *ROW_FIELDS)]
+    return (*agreeing, tuple(sorted(one.record.options.items())))
 
 
 def _scored(one: Located) -> Collection[str]:
@@ -225,5 +245,7 @@ def _compare(one: Located, other: Located, *, names: tuple[str, str]) -> RowComp
 
 def _there(located: Sequence[Located]) -> str:
     """What can be chosen from, by field."""
-    values = {field: sorted({getattr(one.record, field) for one in located} - {""}) for field in _NAMED}
-    return "; ".join(f"{field} {', '.join(found)}" for field, found in values.items() if found)
+    values = {field: sorted(_values(located, field)) for field in _NAMED}
+    return "; ".join(
+        f"{field} {', '.join(value or OWN for value in found)}" for field, found in values.items() if any(found)
+    )

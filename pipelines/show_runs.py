@@ -15,7 +15,8 @@ def runs_table(compared: RunComparison) -> None:
     """Print what two runs differ in, and one row per pair of rows."""
     click.echo(f"{compared.second} − {compared.first}; they differ in:")
     for field, values in compared.differ_in.items():
-        click.echo(f"  {field}: {' | '.join(value or '(its own data)' for value in values)}")
+        unknown = "(its own data)" if field == "pretrained_on" else "(not said in old rows)"
+        click.echo(f"  {field}: {' | '.join(value or unknown for value in values)}")
     places = {(row.dataset, row.split) for row in compared.rows}
     rows = [
         (

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scale_video.evaluate.outcomes import read_outcomes, write_outcomes
-from scale_video.evaluate.result import EvaluationRecord
+from scale_video.evaluate.result import EvaluationRecord, read_results
 from scale_video.pipelines.cli import main
 from scale_video.pipelines.compare_runs import ROW_FIELDS, RUN_FIELDS, CompareRequest, run_comparison
+from scale_video.pipelines.comparison import compare_records
 
 write_row: Callable[..., EvaluationRecord] = runpy.run_path(str(Path(__file__).with_name("result_rows.py")))[
     "write_row"
@@ -32,9 +33,11 @@ def two_labels(tmp_path: Path) -> Path:
 
 def test_key_fields_are_those_of_a_row(tmp_path: Path) -> None:
     record = write_row(tmp_path, representation="cls")
+    untrained = write_row(tmp_path, representation="init")
     for field in (*RUN_FIELDS, *ROW_FIELDS):
         other = {"representation": "h", "protocol": "linear", "metric": "top5", "seed": 5}.get(field, "other")
-        assert replace(record, **{field: other}).key != record.key, field
+        of = untrained if field == "training" else record
+        assert replace(of, **{field: other}).key != of.key, field
     assert len(RUN_FIELDS) + len(ROW_FIELDS) + len(("options",)) == 1 + len(record.probe_key)
 
 
@@ -107,6 +110,72 @@ def test_backbones_of_one_file(tmp_path: Path) -> None:
     }
     [row] = found.rows
     assert row.representation == "x"
+
+
+class TestOrigins:
+    """Aggregators of the experiment's own beside such from elsewhere, in one results file."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        write_row(tmp_path)
+        for draw, origin in enumerate(("", "k400@aa", "demo@bb"), start=1):
+            for seed in range(2):
+                write_row(tmp_path, representation="cls", seed=seed, draw=10 * draw + seed, pretrained_on=origin)
+        return tmp_path
+
+    @pytest.mark.parametrize("swapped", [False, True])
+    def test_own_against_elsewhere(self, folder: Path, swapped: bool) -> None:
+        records = [record for record in read_results(folder / "results.json") if record.metric == "top1"]
+        of = {(record.pretrained_on, record.seed): record.value for record in records if record.seed is not None}
+        wanted = ("k400@aa", "own") if swapped else ("own", "k400@aa")
+        result = CliRunner().invoke(main, ["compare", str(folder), "--of", ",".join(wanted), "--json"])
+        found = json.loads(result.stdout)
+        assert (found["same"], found["num_unpaired"]) == (["x"], 0)
+        first, second = ("" if name == "own" else name for name in wanted)
+        assert found["differ_in"] == {"pretrained_on": [first, second]}
+        assert [row["seed"] for row in found["rows"]] == [0, 1]
+        for row in found["rows"]:
+            assert row["difference"] == pytest.approx(of[second, row["seed"]] - of[first, row["seed"]])
+
+    def test_raw_rows_of_both_runs_do_not_hide_that_origins_differ(self, tmp_path: Path) -> None:
+        for name, draw, origin in (("a", 1, ""), ("b", 2, "k400@aa")):
+            write_row(tmp_path / name)
+            write_row(tmp_path / name, representation="cls", draw=draw, pretrained_on=origin)
+        found = run_comparison(CompareRequest(tmp_path / "a", tmp_path / "b"))
+        assert found.differ_in == {"pretrained_on": ("", "k400@aa")}
+        assert ([row.representation for row in found.rows], found.num_unpaired) == (["cls"], 0)
+
+    def test_they_must_be_chosen(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        other = tmp_path_factory.mktemp("other")
+        write_row(other, representation="cls", pretrained_on="third@cc")
+        with pytest.raises(ValueError, match=r"\(pretrained_on own and demo@bb\); choose by --of A,B"):
+            run_comparison(CompareRequest(folder, other))
+        with pytest.raises(ValueError, match=r"there is: .*pretrained_on own, demo@bb, k400@aa"):
+            run_comparison(CompareRequest(folder, folder, of=("own", "none")))
+
+    def test_representations_of_one_origin_are_compared(self, tmp_path: Path) -> None:
+        records = [write_row(tmp_path), write_row(tmp_path, representation="init", draw=1)]
+        for draw, origin in enumerate(("k400@aa", "demo@bb")):
+            for name in ("h", "cls"):
+                draw += 10
+                records.append(write_row(tmp_path, representation=name, draw=draw, pretrained_on=origin))
+        of = {(record.representation, record.pretrained_on): record.value for record in records}
+        found = compare_records(records, [("h", "cls"), ("x", "cls"), ("init", "cls")], folder=tmp_path)
+        assert [(row.first, row.pretrained_on) for row in found] == [
+            (first, origin) for first in ("h", "x", "init") for origin in ("k400@aa", "demo@bb")
+        ]
+        for row in found:
+            first = of[row.first, row.pretrained_on if row.first == "h" else ""]
+            assert row.difference == pytest.approx(of["cls", row.pretrained_on] - first)
+
+
+def test_untrained_aggregators_of_two_architectures_are_compared(tmp_path: Path) -> None:
+    for name, draw in (("a", 1), ("b", 2)):
+        write_row(tmp_path / name, representation="init", draw=draw, training=f"{name} sizes")
+        write_row(tmp_path / name, representation="cls", draw=draw + 5, training=f"{name} settings")
+    found = run_comparison(CompareRequest(tmp_path / "a", tmp_path / "b"))
+    assert found.differ_in == {"training": ("a sizes", "b sizes")}
+    assert ([row.representation for row in found.rows], found.num_unpaired) == (["cls", "init"], 0)
 
 
 class TestRefusals:
