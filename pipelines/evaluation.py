@@ -98,7 +98,8 @@ def run_evaluation(
             runs += runs_from_elsewhere(checkpoints, request, store, preset, backbone=backbone)
         else:
             runs += own_runs(request, store, preset, backbone=backbone)
-    names = [*raw, *(name for run in runs for name in available(run, representations))]
+    wanted = _wanted_of(runs, representations)
+    names = [*raw, *(name for run, some in zip(runs, wanted, strict=True) for name in available(run, some))]
     if not names:
         raise ValueError(f"{', '.join(representations)} need a checkpoint; run `scale-video pretrain` first")
     num_probes = _num_probes(protocols, names, kind=predicted.kind)
@@ -110,7 +111,9 @@ def run_evaluation(
 
     sides = _read_sides(request, store, preset, backbone=backbone, target=target, clip_draws=clip_draws)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    of_seeds = (candidates_of_seed(run, sides, wanted=representations, device=device) for run in runs)
+    of_seeds = (
+        candidates_of_seed(run, sides, wanted=some, device=device) for run, some in zip(runs, wanted, strict=True)
+    )
     options = [
         replace(option, selection=preset.probes.selection, schedule_epochs=preset.probes.schedule_epochs)
         for option in options
@@ -171,6 +174,17 @@ def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise ValueError(f"{what} {name!r} is none of {', '.join(known)}")
+
+
+def _wanted_of(runs: Sequence[SeedRun], representations: Sequence[str]) -> list[list[str]]:
+    """What is wanted of each run: of equal untrained aggregators, the first alone."""
+    known: set[tuple[str, int]] = set()
+    wanted = []
+    for run in runs:
+        untrained = (run.architecture, run.seed)
+        wanted.append([name for name in representations if name != "init" or untrained not in known])
+        known.add(untrained)
+    return wanted
 
 
 def _num_probes(protocols: Sequence[str], names: Sequence[str], *, kind: TargetKind) -> int:

@@ -1,11 +1,13 @@
 """Checkpoints of other stores, fewer clips at test, and pre-training on all videos: which rows come of them."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
@@ -53,8 +55,17 @@ def test_rows_of_a_transfer_lie_beside_the_experiments_own(
     folder = run_dir(elsewhere, backbone="tiny", seed=0).parent
     run_evaluation(here, protocols=("knn",), representations=("x", "cls"))
     run_evaluation(here, protocols=("knn",), representations=("x", "cls"), checkpoints=[folder])
+    copied = shutil.copytree(folder, tmp_path / "copied")  # another training, to all appearances
+    for checkpoint in copied.glob("seed*/last.ckpt"):
+        content = torch.load(checkpoint, weights_only=True)
+        content["scale_video"]["provenance"]["dataset"] = "elsewhere"
+        torch.save(content, checkpoint)
+    twice = run_evaluation(here, protocols=("knn",), representations=("init",), checkpoints=[folder, copied])
+    assert [record.seed for record in twice] == [0, 1]  # untrained, they are the same
     kept = [
-        (r.representation, r.pretrained_on != "", r.seed) for r in read_results(tmp_path / "runs/folder/results.json")
+        (r.representation, r.pretrained_on != "", r.seed)
+        for r in read_results(tmp_path / "runs/folder/results.json")
+        if r.representation != "init"
     ]
     assert kept == [("x", False, None), ("cls", False, 0), ("cls", True, 0), ("cls", True, 1)]
 
