@@ -10,6 +10,7 @@ from click.testing import Result
 
 from scale_video.evaluate.result import read_results
 from scale_video.pipelines import ablations
+from scale_video.pipelines.demo import DemoRequest
 from scale_video.pipelines.preset import load_preset
 
 DEFAULT = load_preset("demo", dataset="demo").pretrain
@@ -30,7 +31,9 @@ def test_the_whole_run(tmp_path: Path, run_cli: Callable[..., Result], monkeypat
     assert [v.name for v in few] == ["1 (pairs of clips)", "shuffled"]
     monkeypatch.setattr(ablations, "VARIATIONS", tuple(few))
     monkeypatch.setattr(ablations, "CLIPS_AT_TEST", (2, 16))
-    command = ("ablations", "--videos", 24, 24, "--seeds", 1, "--set", "pretrain.epochs=1", "--workers", 2)
+    cheap = tuple(probe for probe in ablations.PRACTICE_PROBES if probe != ("x", "nonlinear-per-clip"))
+    monkeypatch.setattr(ablations, "PRACTICE_PROBES", cheap)
+    command = ("ablations", "--videos", 24, 24, "--seeds", 1, "--set", "pretrain.epochs=1", "--workers", 1)
     printed = run_cli(*command).output
     folder = tmp_path / "runs/ablations"
     found = json.loads((folder / "ablations.json").read_text())
@@ -77,9 +80,8 @@ def test_the_whole_run(tmp_path: Path, run_cli: Callable[..., Result], monkeypat
     assert found["extraction_seconds"] > 0
     assert not (folder / "extraction.zarr").exists()
 
-    checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/demo*/**/last.ckpt")}
-    assert len(checkpoints) == 7  # the default, two variations, three practices, and demo-hard
-    seconds = found["extraction_seconds"]
-    again = json.loads(run_cli(*command, "--json").stdout)
-    assert again["extraction_seconds"] == seconds
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/demo*/**/last.ckpt")} == checkpoints
+    assert (
+        len(list(tmp_path.glob("runs/demo*/**/last.ckpt"))) == 7
+    )  # default, two variations, three practices, demo-hard
+    kept = ablations._extraction_seconds(DemoRequest(root=tmp_path), folder / "extraction.json")
+    assert kept == found["extraction_seconds"]  # measured once
