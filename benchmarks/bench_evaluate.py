@@ -1,4 +1,4 @@
-"""k-NN and retrieval against the bare matrix product that they cannot do without, and the linear probe's iterations.
+"""k-NN and retrieval against the bare matrix product that they cannot do without.
 
     python benchmarks/bench_evaluate.py                                   # 20 000 x 240 000 x 1024: 3 GB, minutes
     python benchmarks/bench_evaluate.py --queries 2000 --train 60000 --json evaluate.json
@@ -34,14 +34,14 @@ COLUMNS_PER_BLOCK = 2**14
 
 
 def clustered(
-    num_videos: int, dim: int, *, num_classes: int, seed: int
+    num_videos: int, dim: int, *, num_classes: int, seed: int, spread: float = 2
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Vectors of Gaussian classes, and their classes."""
     rng = np.random.default_rng(seed)
     means = np.random.default_rng(99).standard_normal((num_classes, dim), dtype=np.float32)
     labels = rng.integers(num_classes, size=num_videos)
     vectors = rng.standard_normal((num_videos, dim), dtype=np.float32)
-    vectors *= 2
+    vectors *= spread
     vectors += means[labels]
     return vectors, labels
 
