@@ -34,14 +34,14 @@ COLUMNS_PER_BLOCK = 2**14
 
 
 def clustered(
-    num_videos: int, dim: int, *, num_classes: int, seed: int, spread: float = 2
+    num_videos: int, dim: int, *, num_classes: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Vectors of Gaussian classes, and their classes."""
     rng = np.random.default_rng(seed)
     means = np.random.default_rng(99).standard_normal((num_classes, dim), dtype=np.float32)
     labels = rng.integers(num_classes, size=num_videos)
     vectors = rng.standard_normal((num_videos, dim), dtype=np.float32)
-    vectors *= spread
+    vectors *= 2
     vectors += means[labels]
     return vectors, labels
 
