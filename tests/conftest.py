@@ -1,8 +1,15 @@
 """An S3 server on loopback, for the tests of any folder; and tests that need a GPU wait for one."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C where a shell started the tests in the background; programs started here would ignore it too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
