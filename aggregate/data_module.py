@@ -14,12 +14,8 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from scale_video.aggregate.clip_sets import (
-    SETS_PER_VIDEO,
-    draw_masked_clips,
-    draw_sets_of_views,
-    epoch_generator,
-)
+from scale_video.aggregate.clip_sets import SETS_PER_VIDEO, draw_masked_clips, draw_sets
+from scale_video.aggregate.counter_random import Purpose, derived_seed, random_keys
 from scale_video.aggregate.normalise_coordinates import normalise_coordinates
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.store.clip_features import ClipFeatures
@@ -95,31 +91,35 @@ class ClipSetDataModule(LightningDataModule):
         """The batches of the trainer's current epoch."""
         return EpochBatches(self)
 
-    def batches(self, epoch: int) -> Iterator[ClipSetBatch]:
-        """All batches of one epoch, counted from 0."""
-        generator = epoch_generator(self.config.seed, epoch)
-        order = self._rows[torch.randperm(self.num_videos, generator=generator)]
-        for step in range(self.steps_per_epoch):
-            yield self._batch(order[step * self.batch_size :][: self.batch_size], generator)
+    def batches(self, epoch: int, *, first_step: int = 0) -> Iterator[ClipSetBatch]:
+        """The batches of one epoch, counted from 0; the first of them may be left out without being made."""
+        order = self._rows[self._keys(Purpose.ORDER, epoch, self._rows).squeeze(1).argsort()]
+        for step in range(first_step, self.steps_per_epoch):
+            yield self._batch(order[step * self.batch_size :][: self.batch_size], epoch)
 
-    def _batch(self, rows: Tensor, generator: torch.Generator) -> ClipSetBatch:
+    def _batch(self, rows: Tensor, epoch: int) -> ClipSetBatch:
         config = self.config
-        valid = [of_view[rows] for of_view in self._valid]
-        clips = draw_sets_of_views(valid, clips_per_set=config.clips_per_set, generator=generator)  # (N, S, K)
-        positions = clips
-        if config.shuffle_positions:  # a second draw pairs each clip with the coordinates of another
-            positions = draw_sets_of_views(valid, clips_per_set=config.clips_per_set, generator=generator)
+        clips = self._sets(Purpose.CLIPS, epoch, rows)  # (N, S, K)
+        # as an ablation, a second draw pairs each clip with the coordinates of another
+        positions = self._sets(Purpose.POSITIONS, epoch, rows) if config.shuffle_positions else clips
+        of_masks = self._keys(Purpose.MASKS, epoch, rows, SETS_PER_VIDEO * config.clips_per_set)
+        masked_clips = draw_masked_clips(
+            of_masks.view(-1, config.clips_per_set), masking=config.masking, fraction=config.mask_fraction
+        )
         return ClipSetBatch(
             features=_gather(self._features, rows, clips),
             coordinates=_gather(self._coordinates, rows, positions),
-            masked_clips=draw_masked_clips(
-                len(rows) * SETS_PER_VIDEO,
-                config.clips_per_set,
-                masking=config.masking,
-                fraction=config.mask_fraction,
-                generator=generator,
-            ),
+            masked_clips=masked_clips,
         )
+
+    def _sets(self, purpose: Purpose, epoch: int, rows: Tensor) -> Tensor:
+        """Clip indices of every video's sets, shape (N, S, K)."""
+        valid = [of_view[rows] for of_view in self._valid]
+        keys = [self._keys(purpose, epoch, rows, v.shape[1], view=view) for view, v in enumerate(valid)]
+        return draw_sets(valid, keys, clips_per_set=self.config.clips_per_set)
+
+    def _keys(self, purpose: Purpose, epoch: int, rows: Tensor, per_row: int = 1, *, view: int = 0) -> Tensor:
+        return random_keys(rows, per_row, seed=derived_seed(self.config.seed, epoch, purpose, view))
 
 
 class EpochBatches:

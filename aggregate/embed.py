@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from scale_video.aggregate.clip_sets import random_order
+from scale_video.aggregate.counter_random import Purpose, derived_seed, random_keys
 from scale_video.aggregate.normalise_coordinates import normalise_coordinates
 from scale_video.aggregate.set_transformer import SetTokens, SetTransformer
 from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
@@ -133,6 +134,7 @@ def _mean_of_valid(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
 def _shuffled(coordinates: NDArray[np.float32], valid: NDArray[np.bool_], *, seed: int) -> NDArray[np.float32]:
     """Permute the coordinates of each video's valid clips."""
     in_place = torch.from_numpy(np.argsort(~valid, axis=1, kind="stable"))  # valid clips first, in their order
-    drawn = random_order(torch.tensor(valid), torch.Generator().manual_seed(seed))  # valid clips first, in any order
+    keys = random_keys(torch.arange(len(valid)), valid.shape[1], seed=derived_seed(seed, Purpose.POSITIONS))
+    drawn = random_order(torch.tensor(valid), keys)  # valid clips first, in any order
     source = torch.empty_like(drawn).scatter_(1, in_place, drawn)
     return np.take_along_axis(coordinates, source.numpy()[:, :, None], axis=1)

@@ -6,23 +6,20 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from scale_video.aggregate.checkpoint import CheckpointError, TrainingRecord, load_record
-from scale_video.aggregate.clip_sets import derived_seed
+from scale_video.aggregate.counter_random import Purpose, derived_seed
 from scale_video.aggregate.data_module import ClipSetDataModule
 from scale_video.aggregate.lightning_module import SetPretraining
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.progress import PretrainProgress
 from scale_video.aggregate.run_folder import CHECKPOINT_NAME, PlainCheckpointIO, RunFolder
 from scale_video.store.clip_features import ClipFeatures
-
-_DROPOUT: Final = 1
-"""Sets the seeds of dropout apart from those of the sets."""
 
 _logger = logging.getLogger(__name__)
 
@@ -119,13 +116,12 @@ def _is_complete(checkpoint: Path, record: TrainingRecord) -> bool:
 
 
 class _SeededDropout(Callback):
-    """Derives dropout from (seed, epoch), so that a resumed epoch repeats; dropout knows only the global generators."""
+    """Derives dropout from (seed, step), so that resumed steps repeat; dropout knows only the global generators."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed before the first batch; Lightning does not announce an epoch that it resumes."""
-        if batch_idx == 0:
-            assert isinstance(pl_module, SetPretraining)
-            torch.manual_seed(derived_seed(pl_module.record.config.seed, trainer.current_epoch, _DROPOUT))
+        """Seed the step."""
+        assert isinstance(pl_module, SetPretraining)
+        torch.manual_seed(derived_seed(pl_module.record.config.seed, trainer.global_step, Purpose.DROPOUT))
 
 
 @contextlib.contextmanager

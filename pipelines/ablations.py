@@ -60,6 +60,7 @@ VARIATIONS = (
     ),
     Variation("clips per set", "2, 1 masked", ("pretrain.clips_per_set=2",)),
     Variation("clips per set", "4, 1 masked", ("pretrain.clips_per_set=4",)),
+    Variation("candidates", "all clips of the batch", ("pretrain.negatives=all",)),
     Variation("masked of 8", "1", ("pretrain.mask_fraction=0.125",)),
     Variation("masked of 8", "4", ("pretrain.mask_fraction=0.5",)),
     Variation("masked of 8", "6", ("pretrain.mask_fraction=0.75",)),

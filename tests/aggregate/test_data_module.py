@@ -70,6 +70,35 @@ def test_an_epoch_follows_from_its_number_and_the_seed(make_features, tiny_confi
     assert not torch.equal(first[0], drawn(replace(tiny_config, seed=1), 3)[0])
 
 
+def test_an_epoch_can_begin_at_any_step(make_features, tiny_config):
+    module = ClipSetDataModule(make_features(num_videos=13), tiny_config)
+    whole = list(module.batches(2))
+    assert len(whole) == 3
+    for first_step in range(4):
+        rest = list(module.batches(2, first_step=first_step))
+        assert len(rest) == 3 - first_step
+        for batch, expected in zip(rest, whole[first_step:], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(batch, expected, strict=True))
+
+
+def test_the_sets_of_a_video_do_not_depend_on_its_batch(make_features, tiny_config):
+    data = make_features(num_videos=12)
+
+    def sets_by_video(batch_size):
+        module = ClipSetDataModule(data, replace(tiny_config, batch_size=batch_size))
+        found = {}
+        for batch in module.batches(1):
+            masked = batch.masked_clips.view(batch_size, -1) - torch.arange(batch_size)[:, None] * 8
+            for row, features, masks in zip(located(batch, data)[::8, 0], batch.features, masked, strict=True):
+                found[row] = (features, masks.sort().values)
+        return found
+
+    of_four, of_six = sets_by_video(4), sets_by_video(6)
+    assert of_four.keys() == of_six.keys() == set(range(12))
+    for row, parts in of_four.items():
+        assert all(torch.equal(a, b) for a, b in zip(parts, of_six[row], strict=True))
+
+
 def test_the_global_random_state_is_left_alone(make_features, tiny_config):
     state = torch.get_rng_state()
     list(ClipSetDataModule(make_features(), tiny_config).batches(0))

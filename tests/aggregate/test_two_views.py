@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from scale_video.aggregate.checkpoint import TrainingRecord
-from scale_video.aggregate.clip_sets import draw_masked_clips, epoch_generator
+from scale_video.aggregate.clip_sets import draw_masked_clips
+from scale_video.aggregate.counter_random import Purpose, derived_seed, random_keys
 from scale_video.aggregate.data_module import ClipSetDataModule
 from scale_video.aggregate.lightning_module import SetPretraining
 from scale_video.aggregate.normalise_coordinates import normalise_coordinates
@@ -20,27 +21,30 @@ def two_views(make_features, *, fewer=((), ()), num_clips=(8, 11)):
 
 
 def slow_batches(views, config, epoch):
-    """Draw by draw: the order, a key for every clip of the first view, one for every clip of the second, masks."""
-    generator = epoch_generator(config.seed, epoch)
+    """Video by video: its place in the order, a key for every clip of either view, its masks."""
+
+    def keys_of(purpose, row, per_row, view=0):
+        seed = derived_seed(config.seed, epoch, purpose, view)
+        return random_keys(torch.tensor([row]), per_row, seed=seed)[0]
+
     size = config.clips_per_set
     rows = [row for row in range(9) if all(view.valid[row].sum() >= size for view in views)]
-    order = [rows[place] for place in torch.randperm(len(rows), generator=generator).tolist()]
+    rows.sort(key=lambda row: keys_of(Purpose.ORDER, row, 1).item())
     batch_size = min(config.batch_size, len(rows))
     for first in range(0, len(rows) - batch_size + 1, batch_size):
-        chosen = order[first : first + batch_size]
-        keys = [torch.rand((batch_size, view.valid.shape[1]), generator=generator).numpy() for view in views]
-        features, coordinates = [], []
-        for number, row in enumerate(chosen):
-            for view, of_view in zip(views, keys, strict=True):
-                clips = [clip for clip in np.argsort(of_view[number], kind="stable") if view.valid[row, clip]][:size]
+        features, coordinates, masked = [], [], []
+        for number, row in enumerate(rows[first : first + batch_size]):
+            for place, view in enumerate(views):
+                keys = keys_of(Purpose.CLIPS, row, view.valid.shape[1], place).tolist()
+                clips = [clip for clip in np.argsort(keys) if view.valid[row, clip]][:size]
                 features.append(view.features[row, clips])
                 of_video = normalise_coordinates(view.coordinates[[row]], view.valid[[row]], flips=True)[0]
                 coordinates.append(of_video[clips])
-        masked = draw_masked_clips(
-            2 * batch_size, size, masking=config.masking, fraction=config.mask_fraction, generator=generator
-        )
+            of_masks = keys_of(Purpose.MASKS, row, 2 * size).view(2, size)
+            drawn = draw_masked_clips(of_masks, masking=config.masking, fraction=config.mask_fraction)
+            masked += (drawn + number * 2 * size).tolist()
         shape = (batch_size, 2, size, -1)
-        yield np.stack(features).reshape(shape), np.stack(coordinates).reshape(shape), masked.numpy()
+        yield np.stack(features).reshape(shape), np.stack(coordinates).reshape(shape), np.array(masked)
 
 
 @pytest.mark.parametrize("fewer", [((), ()), ((8, 4, 3, 8), (5, 9, 11, 2))])
