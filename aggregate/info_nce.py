@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,6 +17,21 @@ class Contrast(NamedTuple):
     num_rows: int
     num_candidates: int
     """Columns; an accuracy of 1 / num_candidates is chance."""
+
+
+def similarity_logits(rows: Tensor, candidates: Tensor, *, temperature: float) -> Tensor:
+    """Cosine similarities over temperature, in full precision under autocast too.
+
+    Args:
+        rows: L2-normalised, shape (M, P).
+        candidates: L2-normalised, shape (candidates, P).
+        temperature: Positive scale.
+
+    Returns:
+        Shape (M, candidates).
+    """
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows @ candidates.T / temperature
 
 
 def info_nce(logits: Tensor, positives: Tensor) -> Contrast:

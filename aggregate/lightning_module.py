@@ -15,6 +15,8 @@ from scale_video.aggregate.checkpoint import RECORD, TrainingRecord
 from scale_video.aggregate.clip_sets import SETS_PER_VIDEO
 from scale_video.aggregate.data_module import ClipSetBatch
 from scale_video.aggregate.epoch_watch import EpochWatch
+from scale_video.aggregate.execution import decided_precision, matrix_products
+from scale_video.aggregate.feature_augmentation import augment_features
 from scale_video.aggregate.info_nce import Contrast
 from scale_video.aggregate.initial_aggregator import seeded_initialisation
 from scale_video.aggregate.masked_clip_infonce import MaskedClipTask
@@ -65,14 +67,26 @@ class SetPretraining(LightningModule):
             )
         weights = {"masked_clip": config.masked_clip_weight, "set": config.set_weight}
         self._weights = {task: weight for task, weight in weights.items() if weight > 0}
+        self._step = self.contrasts
         self._watch = EpochWatch()
         self._epochs_at_chance = Counter[str]()
 
+    def setup(self, stage: str) -> None:
+        """Have the step compiled, at its first call, if that was decided."""
+        if self.record.config.compile == "on":
+            self._step = torch.compile(self.contrasts)
+
     def contrasts(self, batch: ClipSetBatch) -> dict[str, Contrast]:
         """Loss and accuracy of each task whose weight is not 0."""
+        device_type = batch.features.device.type
+        precision = decided_precision(self.record.config.precision, device_type=device_type)
+        with matrix_products(precision, device_type=device_type):
+            return self._contrasts(batch)
+
+    def _contrasts(self, batch: ClipSetBatch) -> dict[str, Contrast]:
         features = batch.features.flatten(0, 1).float()  # (N * S, K, D)
         coordinates = batch.coordinates.flatten(0, 1)
-        cls, clips = self.aggregator(features, coordinates, masked_clips=batch.masked_clips)
+        cls, clips = self.aggregator(self._augmented(features), coordinates, masked_clips=batch.masked_clips)
         contrasts = {}
         if "masked_clip" in self._weights:
             contrasts["masked_clip"] = self.masked_clip_task(
@@ -82,6 +96,12 @@ class SetPretraining(LightningModule):
             z = self.set_head(cls).unflatten(0, (-1, SETS_PER_VIDEO))  # (N, S, P)
             contrasts["set"] = set_infonce(z, temperature=self.record.config.temperature)
         return contrasts
+
+    def _augmented(self, features: Tensor) -> Tensor:
+        if not self.training:
+            return features
+        config = self.record.config
+        return augment_features(features, noise=config.feature_noise, dropout=config.feature_dropout)
 
     def total_loss(self, contrasts: dict[str, Contrast]) -> Tensor:
         """The tasks' losses, weighted."""
@@ -93,7 +113,7 @@ class SetPretraining(LightningModule):
         Raises:
             TrainingDivergedError: the loss of this or one of the last steps is not finite.
         """
-        contrasts = self.contrasts(batch)
+        contrasts = self._step(batch)
         self._watch.add(contrasts)
         if self._watch.num_steps % _STEPS_PER_CHECK == 0:
             self._raise_if_diverged()

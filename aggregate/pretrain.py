@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from scale_video.aggregate.checkpoint import CheckpointError, TrainingRecord, load_record
 from scale_video.aggregate.counter_random import Purpose, derived_seed
 from scale_video.aggregate.data_module import ClipSetDataModule
+from scale_video.aggregate.execution import decided_compilation, decided_precision
 from scale_video.aggregate.lightning_module import SetPretraining
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.progress import PretrainProgress
@@ -71,6 +73,7 @@ def pretrain(
         raise ValueError(f"checkpoint_every_seconds must not be negative, got {checkpoint_every_seconds}")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("tensorboard=True needs TensorBoard; install it with: pip install 'scale-video[tensorboard]'")
+    config = _decided(config, accelerator)
     data = ClipSetDataModule(features, config, second_view=second_view)
     record = TrainingRecord(
         config=config,
@@ -101,6 +104,17 @@ def pretrain(
         )
         trainer.fit(SetPretraining(record), datamodule=data, ckpt_path=checkpoint if resumed else None)
     return checkpoint
+
+
+def _decided(config: PretrainConfig, accelerator: str) -> PretrainConfig:
+    """The configuration with what ``auto`` means on this device, as checkpoints record it."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    device_type = "cuda" if on_gpu else "cpu"
+    return replace(
+        config,
+        precision=decided_precision(config.precision, device_type=device_type),
+        compile=decided_compilation(config.compile, device_type=device_type),
+    )
 
 
 def _is_complete(checkpoint: Path, record: TrainingRecord) -> bool:

@@ -3,11 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from scale_video.aggregate.clip_sets import Masking, num_masked
+from scale_video.aggregate.execution import Compilation, Precision
 from scale_video.aggregate.masked_clip_infonce import Negatives
 from scale_video.aggregate.set_transformer import SetTransformerConfig
+
+_CHOICES: Final = (
+    ("masking", Masking), ("negatives", Negatives), ("precision", Precision), ("compile", Compilation),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,14 @@ class PretrainConfig:
     """None on biases, on norms' weights and on the two learned tokens."""
     warmup_fraction: float = 0.05
     """Part of all steps in which the learning rate rises linearly."""
+    feature_dropout: float = 0.0
+    """Probability that a value of a clip's feature is zeroed where the transformer reads it; targets stay whole."""
+    feature_noise: float = 0.0
+    """Gaussian noise on what the transformer reads, in units of each feature's standard deviation over the batch."""
+    precision: Precision = "auto"
+    """``fp32``, or ``bf16`` for products of matrices (losses stay in float32); ``auto``: bf16 on a GPU."""
+    compile: Compilation = "auto"
+    """``on`` or ``off``: torch.compile; ``auto``: on a GPU where a compiler works."""
     shuffle_positions: bool = False
     """Ablation: hand each clip the coordinates of a random clip of its video, so that they tell nothing of order."""
 
@@ -62,21 +75,22 @@ class PretrainConfig:
         ):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("seed", "weight_decay", "masked_clip_weight", "set_weight"):
+        for name in ("seed", "weight_decay", "masked_clip_weight", "set_weight", "feature_noise"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.masked_clip_weight == self.set_weight == 0:
             raise ValueError("masked_clip_weight and set_weight are both 0: nothing to learn; raise one of them")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 (videos are told apart), got {self.batch_size}")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
+        for name in ("warmup_fraction", "feature_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name, kind in _CHOICES:
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
         self._check_masking()
 
     def _check_masking(self) -> None:
-        for name, kind in (("masking", Masking), ("negatives", Negatives)):
-            if getattr(self, name) not in get_args(kind):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
         if not 0 < self.mask_fraction < 1:
             raise ValueError(f"mask_fraction must be in (0, 1), got {self.mask_fraction}")
         if self.masking == "exact" and num_masked(self.clips_per_set, self.mask_fraction) >= self.clips_per_set:

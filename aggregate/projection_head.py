@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,8 +23,9 @@ class ProjectionHead(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(before, after, bias=False) for before, after in pairwise(dims))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (…, input_dim) to L2-normalised (…, P)."""
+        """Map (…, input_dim) to L2-normalised (…, P), float32 under autocast too."""
         *hidden, last = self.layers
         for layer in hidden:
             inputs = F.gelu(layer(inputs))
-        return F.normalize(last(inputs), dim=-1)
+        outputs = last(inputs)
+        return F.normalize(outputs.to(torch.promote_types(outputs.dtype, torch.float32)), dim=-1)

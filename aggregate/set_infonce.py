@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from scale_video.aggregate.info_nce import Contrast, info_nce
+from scale_video.aggregate.info_nce import Contrast, info_nce, similarity_logits
 
 
 def set_infonce(z: Tensor, *, temperature: float) -> Contrast:
@@ -26,7 +26,7 @@ def set_infonce(z: Tensor, *, temperature: float) -> Contrast:
         raise ValueError(f"z must be (videos, 2, dim), got {tuple(z.shape)}")
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    logits = z[:, 0] @ z[:, 1].T / temperature  # (N, N)
+    logits = similarity_logits(z[:, 0], z[:, 1], temperature=temperature)  # (N, N)
     same_video = torch.arange(len(z), device=z.device)
     forth, back = info_nce(logits, same_video), info_nce(logits.T, same_video)
     return Contrast((forth.loss + back.loss) / 2, (forth.accuracy + back.accuracy) / 2, len(z), len(z))
