@@ -21,6 +21,8 @@ RECORD: Final = "scale_video"
 _AGGREGATOR: Final = "aggregator."
 """Prefix of the set transformer's weights in ``state_dict``: its name in the Lightning module."""
 _FORMAT_VERSION: Final = 1
+_BEFORE_OPTIONS: Final = {"precision": "fp32", "compile": "off"}
+"""How releases trained that had no such options, and so did not record them."""
 
 
 class CheckpointError(ValueError):
@@ -149,7 +151,7 @@ def _record(checkpoint: Mapping[str, Any], path: Path) -> TrainingRecord:
             "update scale-video"
         )
     return TrainingRecord(
-        config=PretrainConfig.from_mapping(plain["config"]),
+        config=PretrainConfig.from_mapping(_BEFORE_OPTIONS | plain["config"]),
         feature_dim=plain["feature_dim"],
         training_video_ids=tuple(plain["training_video_ids"]),
         provenance=plain["provenance"],
