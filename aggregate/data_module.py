@@ -5,7 +5,7 @@ Features stay float16 until they are on the training device. This is where array
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -125,19 +125,33 @@ class ClipSetDataModule(LightningDataModule):
 class EpochBatches:
     """What Lightning iterates over once an epoch; the epoch is looked up when the first batch is asked for.
 
+    Lightning keeps its state in checkpoints, so that an epoch goes on with the batch that follows the last one seen.
+
     Args:
         data: Where batches come from; it must be attached to a trainer.
     """
 
     def __init__(self, data: ClipSetDataModule) -> None:
         self._data = data
+        self._next_step = 0
 
     def __len__(self) -> int:
         return self._data.steps_per_epoch
 
     def __iter__(self) -> Iterator[ClipSetBatch]:
         assert self._data.trainer is not None
-        yield from self._data.batches(self._data.trainer.current_epoch)
+        self._next_step %= len(self)  # Lightning asks for no batch after the last, so no epoch ends in here
+        for batch in self._data.batches(self._data.trainer.current_epoch, first_step=self._next_step):
+            self._next_step += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the epoch."""
+        return {"next_step": self._next_step}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Begin there."""
+        self._next_step = state["next_step"]
 
 
 def clips_needed(num_views: int, *, clips_per_set: int) -> int:
