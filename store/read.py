@@ -229,10 +229,7 @@ class FeatureStore(StoreHierarchy):
         marks = self.marks(view, backbone, blocks)
         there = ((marks != 0) & self.committed(view, backbone, blocks))[block_of_row]
         if not there.all() and not allow_incomplete:
-            raise IncompleteStoreError(
-                f"{(~there).sum()} of {len(rows)} videos of {view}/{backbone} in store {self.location.url!r} are not "
-                "extracted yet; run the same `scale-video extract` again to complete them"
-            )
+            raise self.incomplete(view, backbone, missing=int((~there).sum()), wanted=len(rows))
         with readable(f"features {view}/{backbone} of store {self.location.url!r}"):
             arrays["features"].check_sizes(blocks[np.unique(block_of_row[there])])
             valid = self._committed_rows(arrays["valid"], rows, there=there)
@@ -243,12 +240,23 @@ class FeatureStore(StoreHierarchy):
         # A mark is a digest of its block: while it is the same, so is what was read.
         rewritten = (self.marks(view, backbone, blocks) != marks)[block_of_row] & there
         if rewritten.any():
-            raise IncompleteStoreError(
-                f"{rewritten.sum()} videos of {view}/{backbone} in store {self.location.url!r} were extracted anew "
-                "while they were read; read again when that job has ended"
-            )
+            raise self.rewritten(view, backbone, num_videos=int(rewritten.sum()))
         return ClipFeatures(
             video_ids=tuple(self.ids[row] for row in rows), features=features, coordinates=coordinates, valid=valid
+        )
+
+    def incomplete(self, view: str, backbone: str, *, missing: int, wanted: int) -> IncompleteStoreError:
+        """The error for videos whose blocks are not committed."""
+        return IncompleteStoreError(
+            f"{missing} of {wanted} videos of {view}/{backbone} in store {self.location.url!r} are not extracted yet; "
+            "run the same `scale-video extract` again to complete them"
+        )
+
+    def rewritten(self, view: str, backbone: str, *, num_videos: int) -> IncompleteStoreError:
+        """The error for videos whose blocks have another mark than before they were read."""
+        return IncompleteStoreError(
+            f"{num_videos} videos of {view}/{backbone} in store {self.location.url!r} were extracted anew while they "
+            "were read; read again when that job has ended"
         )
 
     @staticmethod

@@ -99,6 +99,22 @@ class StoredArray:
                 out[places] = chunk[local]
         return out
 
+    def read_block(self, index: int, out: NDArray[Any]) -> None:
+        """Read one whole chunk of numbers into its place.
+
+        Args:
+            index: which chunk.
+            out: of a chunk's shape and of ``dtype``; contiguous.
+
+        Raises:
+            DamagedBlockError: it is missing or cannot be read; the message names block and array.
+        """
+        try:
+            if self._read_chunk(index, out, self._contents([index])) is None:
+                raise ValueError("it is missing")
+        except ValueError as error:
+            raise self._damaged(index, error) from error
+
     def keys(self, chunks: Iterable[int] | NDArray[np.int64]) -> list[str]:
         """Where chunks are, within the store: ``random/videomae-base/features/c.7.0.0``."""
         tail = ".0" * (len(self.shape) - 1)
