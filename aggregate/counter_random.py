@@ -30,6 +30,10 @@ class Purpose(IntEnum):
     """Ablation: whose coordinates the clips are given."""
     MASKS = 3
     DROPOUT = 4
+    BLOCKS = 5
+    """Of an epoch's blocks, where features are streamed."""
+    DELAYS = 6
+    """How far behind its block a video comes."""
 
 
 def derived_seed(*entropy: int) -> int:
