@@ -2,7 +2,7 @@
 
 A checkpoint consists of tensors and plain values only, so ``torch.load(path, weights_only=True)`` opens it, and reading
 one from elsewhere cannot run code. It says what the weights are good for: on which features of which videos they were
-trained.
+trained. An export (``aggregator_file.py``) says the same of the aggregator alone, and is read in a checkpoint's place.
 """
 
 import pickle
@@ -11,16 +11,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from scale_video.aggregate.aggregator_file import SUFFIX, read_aggregator_file, write_aggregator_file
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.set_transformer import SetTransformer
+from scale_video.aggregate.training_videos import TrainingVideos
 
 RECORD: Final = "scale_video"
 """Key of the record in a checkpoint."""
 _AGGREGATOR: Final = "aggregator."
 """Prefix of the set transformer's weights in ``state_dict``: its name in the Lightning module."""
 _FORMAT_VERSION: Final = 1
+RECIPE: Final = "recipe"
+"""Entry of the provenance that tells how such features are made of other videos. It repeats in full what the digests
+beside it vouch for, so it makes no training another one."""
+TRAINING_VIDEOS: Final = "training_videos"
+"""Tensor of an export, beside the weights: the digests of ``TrainingVideos``."""
+_PLAIN: Final = (str, int, float, bool)
 _BEFORE_OPTIONS: Final = {"precision": "fp32", "compile": "off"}
 """How releases trained that had no such options, and so did not record them."""
 
@@ -71,7 +81,7 @@ class TrainingRecord:
         ours, theirs = (_flat(replace(record, epochs_done=0).to_plain()) for record in (self, other))
         for name in sorted(ours.keys() | theirs.keys()):
             mine, its = ours.get(name), theirs.get(name)
-            if mine != its:
+            if mine != its and not name.startswith(f"provenance.{RECIPE}."):
                 return f"{name}: {_contrast(mine, its)}"
         return None
 
@@ -84,38 +94,67 @@ class LoadedAggregator:
     """In evaluation mode, on the CPU."""
     config: PretrainConfig
     training_video_ids: tuple[str, ...]
+    """Empty in an export, which has digests only."""
+    training_videos: TrainingVideos
     provenance: Mapping[str, Any]
     epochs_done: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether training has reached its last epoch."""
+        return self.epochs_done >= self.config.epochs
 
 
 def load_aggregator(path: Path, *, feature_dim: int | None = None) -> LoadedAggregator:
     """Read a trained set transformer.
 
     Args:
-        path: A checkpoint of pre-training.
+        path: A checkpoint of pre-training, or an export (``.safetensors``).
         feature_dim: Length of the features it will be used on, where known.
 
     Raises:
-        CheckpointError: there is no such file, it is no checkpoint of ours, another release wrote it, or it was trained
-            on features of another length.
+        CheckpointError: there is no such file, it is none of ours, another release wrote it, or it was trained on
+            features of another length.
     """
-    checkpoint = _read(path)
-    record = _record(checkpoint, path)
+    record, weights, training_videos = _read_export(path) if path.suffix == SUFFIX else _read_checkpoint(path)
     if feature_dim is not None and feature_dim != record.feature_dim:
         raise CheckpointError(
             f"checkpoint '{path}' was trained on features of dimension {record.feature_dim}, but these have "
             f"{feature_dim}; pass a checkpoint of the same backbone, or pre-train on these features"
         )
-    model = SetTransformer(record.config.model, feature_dim=record.feature_dim)
-    weights = checkpoint["state_dict"].items()
-    model.load_state_dict({k.removeprefix(_AGGREGATOR): v for k, v in weights if k.startswith(_AGGREGATOR)})
     return LoadedAggregator(
-        model=model.eval(),
+        model=_with_weights(record, weights, path).eval(),
         config=record.config,
         training_video_ids=record.training_video_ids,
+        training_videos=training_videos,
         provenance=record.provenance,
         epochs_done=record.epochs_done,
     )
+
+
+def save_aggregator(path: Path, loaded: LoadedAggregator, *, also: Mapping[str, Any]) -> None:
+    """Write a trained set transformer as an export, which ``load_aggregator`` reads in a checkpoint's place.
+
+    Args:
+        path: Ends in ``.safetensors``; replaced if it is there.
+        loaded: What to write. Of the training videos, digests are written.
+        also: Further entries of the description, JSON values.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: the path ends otherwise.
+    """
+    if path.suffix != SUFFIX:
+        raise ValueError(f"an export ends in {SUFFIX}, got {path.name!r}")
+    record = TrainingRecord(
+        config=loaded.config,
+        feature_dim=loaded.model.feature_dim,
+        training_video_ids=(),
+        provenance=loaded.provenance,
+        epochs_done=loaded.epochs_done,
+    )
+    tensors = dict(loaded.model.state_dict()) | {TRAINING_VIDEOS: torch.from_numpy(loaded.training_videos.digests)}
+    write_aggregator_file(path, tensors, {**record.to_plain(), **also})
 
 
 def load_record(path: Path) -> TrainingRecord:
@@ -124,7 +163,47 @@ def load_record(path: Path) -> TrainingRecord:
     Raises:
         CheckpointError: there is no such file, it is no checkpoint of ours, or another release wrote it.
     """
-    return _record(_read(path), path)
+    return _record(_read(path)[RECORD], path)
+
+
+def _read_checkpoint(path: Path) -> tuple[TrainingRecord, dict[str, Tensor], TrainingVideos]:
+    """The record, the aggregator's weights, and the training videos."""
+    checkpoint = _read(path)
+    record = _record(checkpoint[RECORD], path)
+    weights = checkpoint["state_dict"].items()
+    of_aggregator = {k.removeprefix(_AGGREGATOR): v for k, v in weights if k.startswith(_AGGREGATOR)}
+    return record, of_aggregator, TrainingVideos.of(record.training_video_ids)
+
+
+def _read_export(path: Path) -> tuple[TrainingRecord, dict[str, Tensor], TrainingVideos]:
+    """As ``_read_checkpoint``."""
+    if not path.is_file():
+        raise CheckpointError(f"no export at '{path}'; `scale-video export` makes one, or name another file")
+    try:
+        plain, tensors = read_aggregator_file(path)
+    except ValueError as error:
+        raise CheckpointError(f"'{path}' is no export of scale-video ({error}); name another file") from error
+    digests = tensors.pop(TRAINING_VIDEOS, torch.zeros(0))
+    if digests.dtype != torch.int64 or digests.ndim != 1:
+        raise CheckpointError(f"export '{path}' does not say which videos it was trained on; export it anew")
+    return _record(plain, path), tensors, TrainingVideos(np.unique(digests.numpy()))
+
+
+def _with_weights(record: TrainingRecord, weights: Mapping[str, Tensor], path: Path) -> SetTransformer:
+    """The set transformer that a record describes. What the record claims takes no memory until weights bear it out."""
+    wrong = f"the weights in '{path}' are not those of the set transformer that it describes"
+    if record.config.model.num_layers > len(weights):
+        raise CheckpointError(f"{wrong} ({record.config.model.num_layers} layers); name another file")
+    try:
+        with torch.device("meta"):
+            model = SetTransformer(record.config.model, feature_dim=record.feature_dim)
+        # Copies: the last bit of a product may depend on how its operands lie in memory, and files differ in that.
+        copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in weights.items()}
+        model.load_state_dict(copies, assign=True)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{wrong} ({reason[:300]}); name another file") from error
+    return model
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -143,20 +222,32 @@ def _read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _record(checkpoint: Mapping[str, Any], path: Path) -> TrainingRecord:
-    plain = checkpoint[RECORD]
-    if plain["format_version"] != _FORMAT_VERSION:
+def _record(plain: Any, path: Path) -> TrainingRecord:
+    version = plain.get("format_version") if isinstance(plain, dict) else None
+    if version != _FORMAT_VERSION:
         raise CheckpointError(
-            f"checkpoint '{path}' has format version {plain['format_version']}, this release reads {_FORMAT_VERSION}; "
+            f"checkpoint '{path}' has format version {str(version)[:40]}, this release reads {_FORMAT_VERSION}; "
             "update scale-video"
         )
-    return TrainingRecord(
-        config=PretrainConfig.from_mapping(_BEFORE_OPTIONS | plain["config"]),
-        feature_dim=plain["feature_dim"],
-        training_video_ids=tuple(plain["training_video_ids"]),
-        provenance=plain["provenance"],
-        epochs_done=plain["epochs_done"],
-    )
+    try:
+        return TrainingRecord(
+            config=PretrainConfig.from_mapping(_BEFORE_OPTIONS | plain["config"]),
+            feature_dim=_count(plain["feature_dim"]),
+            training_video_ids=tuple(plain["training_video_ids"]),
+            provenance=dict(plain["provenance"]),
+            epochs_done=_count(plain["epochs_done"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint '{path}' says of its training what this release cannot read ({str(error)[:300]}); "
+            "update scale-video, or name another file"
+        ) from error
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"no count: {value!r}")
+    return value
 
 
 def _check_plain(value: object, name: str) -> None:
@@ -167,8 +258,8 @@ def _check_plain(value: object, name: str) -> None:
     elif isinstance(value, list):
         for item in value:
             _check_plain(item, name)
-    elif type(value) not in (str, int, float, bool):  # a subclass, such as numpy.float64, would need unpickling
-        raise ValueError(f"{name} must be str, int, float, bool, list or dict, got {type(value).__name__}")
+    elif value is not None and type(value) not in _PLAIN:  # a subclass, such as numpy.float64, would need unpickling
+        raise ValueError(f"{name} must be str, int, float, bool, None, list or dict, got {type(value).__name__}")
 
 
 def _contrast(mine: object, its: object) -> str:

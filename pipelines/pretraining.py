@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from scale_video.aggregate.checkpoint import RECIPE
 from scale_video.aggregate.pretrain import pretrain
 from scale_video.pipelines.console import note
+from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, run_dir, write_resolved_config
 from scale_video.pipelines.preset import PretrainVideos
 from scale_video.pipelines.provenance import training_identity, warn_of_normalisation
@@ -47,6 +49,7 @@ def run_pretraining(request: ExperimentRequest, *, restart: bool = False, tensor
         "preset": preset.name,
         "pretrain_videos": preset.pretrain_videos,
         **identity,
+        RECIPE: FeatureRecipe.of_store(store, view=views[0], backbone=backbone).to_plain(),
     }
     checkpoints = []
     for seed in range(request.num_seeds):

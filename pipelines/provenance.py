@@ -8,9 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from scale_video.aggregate.checkpoint import CheckpointError, LoadedAggregator
+from scale_video.extract.backbones.weights_digest import weights_digest
 from scale_video.pipelines.console import note
 from scale_video.pipelines.preset import Preset
 from scale_video.store.canonical_json import canonical_json
+from scale_video.store.read import FeatureStore
 from scale_video.store.union import EQUAL_ATTRIBUTES, ReadableStore
 
 _PACKAGES = ("scale-video", "torch", "av", "zarr", "numpy", "dask", "pytorch-lightning", "scikit-learn", "transformers")
@@ -75,6 +78,43 @@ def check_alike(one: Mapping[str, str], other: Mapping[str, str]) -> None:
                 f"view {one['view']!r} ({key}: {other[key]!r} != {one[key]!r}); extract both views alike, under a name "
                 "of their own"
             )
+
+
+def check_transfer(path: Path, provenance: Mapping[str, Any], ours: Mapping[str, str]) -> None:
+    """Check that an aggregator reads features like these, be they of its own store or of another.
+
+    Args:
+        path: Of the checkpoint, for the message.
+        provenance: Of the checkpoint; an old one does not say ``forward_digest``.
+        ours: ``feature_identity`` of the features at hand.
+
+    Raises:
+        CheckpointError: it was trained on features of other weights, or of another use of them.
+    """
+    for key, what in (("weights_digest", "weights"), ("forward_digest", "preprocessing, layer or frames")):
+        theirs = provenance.get(key, ours[key] if key == "forward_digest" else None)
+        if theirs != ours[key]:
+            raise CheckpointError(
+                f"checkpoint '{path}' reads features of other {what} than these ({key}: {theirs!r} != {ours[key]!r}); "
+                "a transfer needs features of the same backbone on both stores"
+            )
+
+
+def features_digest(store: ReadableStore, *, view: str, backbone: str) -> str:
+    """Digest of all features of a backbone in a view, by the commit marks of their blocks: of every byte of them.
+
+    Raises:
+        MissingArrayError: the store has no such view or backbone.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for one in (store,) if isinstance(store, FeatureStore) else store.stores:
+        digest.update(one.marks(view, backbone).astype("<u8").tobytes())
+    return digest.hexdigest()
+
+
+def aggregator_digest(loaded: LoadedAggregator) -> str:
+    """Digest of an aggregator's weights, the same for a checkpoint and its export."""
+    return weights_digest(loaded.model.state_dict())
 
 
 def trained_views(provenance: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scale_video.aggregate.checkpoint import CheckpointError, LoadedAggregator, load_aggregator
+from scale_video.aggregate.checkpoint import RECIPE, CheckpointError, LoadedAggregator, load_aggregator
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.pipelines.candidates import LEARNED, SeedRun
 from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, run_dir
 from scale_video.pipelines.preset import Preset
-from scale_video.pipelines.provenance import feature_identity, trained_views, training_identity
+from scale_video.pipelines.provenance import check_transfer, feature_identity, trained_views, training_identity
 from scale_video.store.union import ReadableStore
 
 
@@ -81,12 +81,7 @@ def runs_from_elsewhere(
     found: dict[tuple[str, int], Path] = {}
     for path in _checkpoints(paths):
         loaded = load_aggregator(path)
-        for key, what in (("weights_digest", "weights"), ("forward_digest", "preprocessing, layer or frames")):
-            if (theirs := loaded.provenance.get(key, ours[key] if key == "forward_digest" else None)) != ours[key]:
-                raise CheckpointError(
-                    f"checkpoint '{path}' reads features of other {what} than these ({key}: {theirs!r} != "
-                    f"{ours[key]!r}); a transfer needs features of the same backbone on both stores"
-                )
+        check_transfer(path, loaded.provenance, ours)
         run = replace(_seed_run(loaded, path, request, store), pretrained_on=_described(loaded))
         if (run.pretrained_on, run.seed) in found:
             raise CheckpointError(f"'{path}' and '{found[run.pretrained_on, run.seed]}' are of one training and seed")
@@ -116,9 +111,9 @@ def _described(loaded: LoadedAggregator) -> str:
 def _training_digest(loaded: LoadedAggregator) -> str:
     """Of all that decides what was learned, but for the seed."""
     training = {
-        "provenance": dict(loaded.provenance),
+        "provenance": {key: value for key, value in loaded.provenance.items() if key != RECIPE},
         "config": replace(loaded.config, seed=0).to_mapping(),
-        "videos": len(loaded.training_video_ids),
+        "videos": len(loaded.training_videos),
     }
     return _digest(training)
 
@@ -134,20 +129,24 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 def _seed_run(loaded: LoadedAggregator, path: Path, request: ExperimentRequest, store: ReadableStore) -> SeedRun:
     unfinished = ""
-    if loaded.epochs_done < loaded.config.epochs:
+    if not loaded.is_complete:
         unfinished = f"pre-trained for {loaded.epochs_done} of {loaded.config.epochs} epochs"
         note(f"warning: {path}: {unfinished}; `scale-video pretrain` completes it")
     # Ids are paths: two data sets may use the same ones for different videos.
     same_dataset = loaded.provenance.get("dataset") == request.dataset
-    trained_on = set(loaded.training_video_ids) if same_dataset else set()
-    test, train = ({store.ids[row] for row in store.videos.in_split(request.split, part)} for part in ("test", "train"))
-    derived = "" if not same_dataset else "train" if trained_on <= train else "all"  # for checkpoints that do not say
+    trained_on = loaded.training_videos
+    test, train = (
+        trained_on.contains(store.ids[row] for row in store.videos.in_split(request.split, part))
+        for part in ("test", "train")
+    )
+    only_train = train.sum() == len(trained_on)
+    derived = "" if not same_dataset else "train" if only_train else "all"  # for checkpoints that do not say
     return SeedRun(
         seed=loaded.config.seed,
         config=loaded.config,
         model=loaded.model,
         checkpoint=path,
-        seen=not test.isdisjoint(trained_on),
+        seen=same_dataset and bool(test.any()),
         pretrain_videos=str(loaded.provenance.get("pretrain_videos", derived)),
         training=_training_digest(loaded),
         architecture=_architecture_digest(loaded.config),

@@ -93,8 +93,8 @@ def test_a_later_format(checkpoint):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"mean": np.float64(1)}, "provenance.mean must be str, int, float, bool, list or dict, got float64"),
-        ({"a": {"b": [None]}}, "provenance.a.b must be .*, got NoneType"),
+        ({"mean": np.float64(1)}, "provenance.mean must be str, int, float, bool, None, list or dict, got float64"),
+        ({"a": {"b": [None, (1,)]}}, "provenance.a.b must be .*, got tuple"),
     ],
 )
 def test_provenance_must_be_plain(tiny_config, value, message):
