@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
-from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.sample_frames import sample_times
-from scale_video.extract.worker_paths import video_path
 from scale_video.pipelines.clip_files import FORMATS, write_clip
 from scale_video.pipelines.find_video import close_matches, find_in_stores, resolve_data_root
 from scale_video.pipelines.paths import choose_backbone
+from scale_video.pipelines.row_clips import row_order
 from scale_video.store.augmentation import AUGMENTATION_NAMES
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.errors import MissingArrayError
@@ -131,17 +130,17 @@ def export_clip(query: ClipQuery) -> ShownClip:
     augmentation = _augmentation(plan, row, query.clip)
     one_row = slice(row, row + 1)
     path, part = str(store.column("path", one_row)[0]), store.parts(one_row)
-    request = ClipRequest(
-        coordinates,
-        np.ones(1, np.bool_),
-        num_frames,
-        frame_size,
-        augmentation=augmentation,
-        begin_seconds=float(part.begin_seconds[0]),
-        until_seconds=float(part.end_seconds[0]),
+    order = row_order(
+        store,
+        row,
+        view=query.view,
+        clips=np.array([query.clip]),
+        num_frames=num_frames,
+        frame_size=frame_size,
+        root=resolve_data_root(store, query.data_root),
     )
     output = query.output or Path(f"{PurePosixPath(path).stem}{part.suffix(0)}-{query.view}-{query.clip}.png")
-    write_clip(output.expanduser(), _decode(store, query, row, request), seconds=times.tolist())
+    write_clip(output.expanduser(), _decode(order, query.limits), seconds=times.tolist())
     box = coordinates[0, [Coordinate.TOP, Coordinate.LEFT, Coordinate.BOTTOM, Coordinate.RIGHT]].tolist()
     return ShownClip(
         store=store.location.url,
@@ -227,12 +226,9 @@ def _outcome(
     return VideoStatus(block.status[place]), bool(block.valid[place, clip]), block.error[place]
 
 
-def _decode(store: FeatureStore, query: ClipQuery, row: int, request: ClipRequest) -> NDArray[np.uint8]:
-    """The clip's frames, shape (T, S, S, 3)."""
-    root = resolve_data_root(store, query.data_root)
-    name = str(store.column("path", slice(row, row + 1))[0])
-    order = VideoOrder(video_path(str(root), name), store.probes(slice(row, row + 1))[0].duration_seconds, (request,))
-    with closing(ClipDecoders(query.limits)) as decoders:
+def _decode(order: VideoOrder, limits: DecodeLimits) -> NDArray[np.uint8]:
+    """The frames of the first clip, shape (T, S, S, 3)."""
+    with closing(ClipDecoders(limits)) as decoders:
         clips = next(decoders.decode([order])).clips[0]
         if not clips.valid[0]:
             raise ValueError(f"{str(order.path)!r} cannot be shown: {clips.status.name.lower()}, {clips.error}")

@@ -8,7 +8,7 @@ probability (1 - s)^N at most.
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -16,21 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scale_video.extract.backbones.identity import differences
-from scale_video.extract.backbones.placement import choose
 from scale_video.extract.backbones.protocol import Backbone
-from scale_video.extract.backbones.registry import load_backbone, parse_backbone
-from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
-from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits
 from scale_video.extract.probe import content_digest
 from scale_video.extract.video_file import VideoFileError
-from scale_video.extract.worker_paths import video_path
 from scale_video.pipelines.console import ticking
 from scale_video.pipelines.drift import ClipDrift, DriftReport, TargetDrift
 from scale_video.pipelines.find_video import resolve_data_root
-from scale_video.store.errors import PlanMismatchError
+from scale_video.pipelines.recorded_backbone import check_recorded, load_recorded
+from scale_video.pipelines.row_clips import row_order
 from scale_video.store.read import FeatureStore
-from scale_video.store.schema import AUGMENTATION_ARRAY
 from scale_video.store.union import store_urls
 from scale_video.store.video_probe import VideoStatus
 
@@ -87,9 +82,12 @@ class Recomputation:
             described = ("weights_digest", "layer", "preprocessing", "num_frames", "precision")
             key = target.name, *(str(target.attributes.get(name)) for name in described)
             if key not in backbones:
-                backbones[key] = _load(target, request)
+                backbones[key] = load_recorded(
+                    target.name, target.attributes, device=request.device, given=request.backbones
+                )
             target.backbone = backbones[key]
-            target.check_backbone()
+            where = f"{target.features} in store {target.store.location.url!r}"
+            check_recorded(target.backbone, target.name, target.attributes, where=where)
 
     def run(self) -> DriftReport:
         """Decode, embed and compare.
@@ -120,9 +118,7 @@ class _Target:
         self.name = name
         self.attributes = store.backbone_attributes(view, name)
         self._root = root
-        self._frames = int(self.attributes["num_frames"]), int(self.attributes["frame_size"])
-        self._coordinates = store.plan_arrays(view)["coordinates"]
-        self._augmentation = store.plan_arrays(view).get(AUGMENTATION_ARRAY)
+        self._num_frames, self._frame_size = int(self.attributes["num_frames"]), int(self.attributes["frame_size"])
         self._found: list[ClipDrift] = []
         self._num_missing = self._num_undecodable = 0
         self._first_error = ""
@@ -132,35 +128,20 @@ class _Target:
         """``<view>/<backbone>``."""
         return f"{self.view}/{self.name}"
 
-    def check_backbone(self) -> None:
-        """Refuse a backbone that is not the one whose features these are.
-
-        Raises:
-            PlanMismatchError: what differs, and the way out.
-        """
-        spec = self.backbone.spec
-        if differing := differences(spec, self.attributes):
-            raise PlanMismatchError(
-                f"{spec.source} is not the backbone of {self.features} in store {self.store.location.url!r}, which has "
-                f"another {' and '.join(differing)}; name the right weights by --backbone FAMILY:SOURCE@{self.name}"
-            )
-
     def compare(self, sample: _Sample, decoders: ClipDecoders) -> None:
         """Decode and embed the clips of a sample, and note their distances."""
         rows = slice(sample.row, sample.row + 1)
-        name, probe, part = self.store.file_names(rows)[0], self.store.probes(rows)[0], self.store.parts(rows)
-        path = video_path(str(self._root), str(self.store.column("path", rows)[0]))
-        coordinates = np.asarray(self._coordinates[sample.row])[sample.clips]
-        augmentation = None if self._augmentation is None else np.asarray(self._augmentation[sample.row])[sample.clips]
-        request = ClipRequest(
-            coordinates,
-            np.ones(len(sample.clips), np.bool_),
-            *self._frames,
-            augmentation=augmentation,
-            begin_seconds=float(part.begin_seconds[0]),
-            until_seconds=float(part.end_seconds[0]),
+        name, probe = self.store.file_names(rows)[0], self.store.probes(rows)[0]
+        order = row_order(
+            self.store,
+            sample.row,
+            view=self.view,
+            clips=sample.clips,
+            num_frames=self._num_frames,
+            frame_size=self._frame_size,
+            root=self._root,
         )
-        decoded = next(decoders.decode([VideoOrder(path, probe.duration_seconds, (request,))])).clips[0]
+        decoded = next(decoders.decode([order])).clips[0]
         if decoded.status == VideoStatus.MISSING:
             self._num_missing += len(sample.clips)
             return
@@ -172,7 +153,7 @@ class _Target:
         clips = torch.from_numpy(decoded.frames[decoded.valid]).to(self.backbone.device)
         vectors = self.backbone.embed(clips).cpu().numpy()
         distances = _cosine_distances(vectors, sample.features[decoded.valid])
-        changed = _content_digest(path) != probe.content_digest
+        changed = _content_digest(order.path) != probe.content_digest
         self._found += [
             ClipDrift(name, sample.row, int(clip), float(distance), changed)
             for clip, distance in zip(sample.clips[decoded.valid], distances, strict=True)
@@ -219,23 +200,6 @@ def _draw(
             num_clips -= count
             yield _Sample(store.block_rows(index).start + place, clips, block.features[place, clips])
         blocks = np.array(fruitful, dtype=np.int64)
-
-
-def _load(target: _Target, request: RecomputeRequest) -> Backbone:
-    """The backbone that some features say they are of, or the one that the user says they are."""
-    given = {backbone.name: backbone for backbone in map(parse_backbone, request.backbones)}
-    source = str(target.attributes["source"])
-    backbone = given.get(target.name) or replace(parse_backbone(source), name=target.name)
-    normalisation = target.attributes["preprocessing"].get("normalisation", "own")
-    device, _ = choose(request.device, "auto")
-    # Half precision is slow on a CPU, and float32 is what it approximates.
-    precision = str(target.attributes.get("precision", "float32")) if device == "cuda" else "float32"
-    try:
-        return load_backbone(replace(backbone, device=device, precision=precision, normalisation=normalisation))
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; say where the weights of {target.name!r} are by --backbone FAMILY:SOURCE@{target.name}"
-        ) from None
 
 
 def _cosine_distances(ours: NDArray[np.float32], stored: NDArray[np.float16]) -> NDArray[np.float64]:

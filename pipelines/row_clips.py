@@ -1,0 +1,71 @@
+"""What decodes the clips behind a row of a store, exactly as the extraction did."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scale_video.extract.clip_decoders import VideoOrder
+from scale_video.extract.clip_request import ClipRequest
+from scale_video.extract.worker_paths import video_path
+from scale_video.store.read import FeatureStore
+from scale_video.store.schema import AUGMENTATION_ARRAY
+from scale_video.store.union import ReadableStore
+
+
+def row_order(
+    store: FeatureStore,
+    row: int,
+    *,
+    view: str,
+    clips: NDArray[np.int64],
+    num_frames: int,
+    frame_size: int,
+    root: Path,
+) -> VideoOrder:
+    """An order for some clips of a video.
+
+    Args:
+        store: That plans them.
+        row: Of the video.
+        view: Whose clips they are.
+        clips: Which of the planned ones.
+        num_frames: Of each clip, T.
+        frame_size: Pixels of their side, S.
+        root: Folder of the videos.
+
+    Raises:
+        StoreError: the plan cannot be read.
+        ValueError: the video's path leads out of the root.
+    """
+    one_row, plan = slice(row, row + 1), store.plan_arrays(view)
+    part = store.parts(one_row)
+    augmentation = np.asarray(plan[AUGMENTATION_ARRAY][row])[clips] if AUGMENTATION_ARRAY in plan else None
+    request = ClipRequest(
+        np.asarray(plan["coordinates"][row])[clips],
+        np.ones(len(clips), np.bool_),
+        num_frames,
+        frame_size,
+        augmentation=augmentation,
+        begin_seconds=float(part.begin_seconds[0]),
+        until_seconds=float(part.end_seconds[0]),
+    )
+    path = video_path(str(root), str(store.column("path", one_row)[0]))
+    return VideoOrder(path, store.probes(one_row)[0].duration_seconds, (request,))
+
+
+def member_row(store: ReadableStore, row: int) -> tuple[FeatureStore, int]:
+    """The store that holds a row of a union, and its row there; of a single store, what was given.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    if not 0 <= row < store.num_videos:
+        raise ValueError(f"rows are 0 to {store.num_videos - 1}, got {row}")
+    if isinstance(store, FeatureStore):
+        return store, row
+    for one in store.stores:
+        if row < one.num_videos:
+            return one, row
+        row -= one.num_videos
+    raise AssertionError("a union has as many rows as its stores together")
