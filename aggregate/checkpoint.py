@@ -51,6 +51,10 @@ class TrainingRecord:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What identifies the features (store, backbone, digests of weights and plan): plain values."""
     epochs_done: int = 0
+    """Whole ones."""
+    steps_done: int = 0
+    share_done: float = 0.0
+    """Part of the whole training, in [0, 1]."""
 
     def __post_init__(self) -> None:
         """Check that the provenance is plain.
@@ -69,16 +73,20 @@ class TrainingRecord:
             "training_video_ids": list(self.training_video_ids),
             "provenance": dict(self.provenance),
             "epochs_done": self.epochs_done,
+            "steps_done": self.steps_done,
+            "share_done": self.share_done,
         }
 
     @property
     def is_complete(self) -> bool:
-        """Whether training has reached its last epoch."""
-        return self.epochs_done >= self.config.epochs
+        """Whether training has reached its end."""
+        return self.share_done >= 1
 
     def difference(self, other: "TrainingRecord") -> str | None:
         """The first thing in which another training differs, but for its progress: ``learning_rate: 0.1 != 0.2``."""
-        ours, theirs = (_flat(replace(record, epochs_done=0).to_plain()) for record in (self, other))
+        ours, theirs = (
+            _flat(replace(record, epochs_done=0, steps_done=0, share_done=0.0).to_plain()) for record in (self, other)
+        )
         for name in sorted(ours.keys() | theirs.keys()):
             mine, its = ours.get(name), theirs.get(name)
             if mine != its and not name.startswith(f"provenance.{RECIPE}."):
@@ -98,11 +106,12 @@ class LoadedAggregator:
     training_videos: TrainingVideos
     provenance: Mapping[str, Any]
     epochs_done: int
+    share_done: float
 
     @property
     def is_complete(self) -> bool:
-        """Whether training has reached its last epoch."""
-        return self.epochs_done >= self.config.epochs
+        """Whether training has reached its end."""
+        return self.share_done >= 1
 
 
 def load_aggregator(path: Path, *, feature_dim: int | None = None) -> LoadedAggregator:
@@ -129,6 +138,7 @@ def load_aggregator(path: Path, *, feature_dim: int | None = None) -> LoadedAggr
         training_videos=training_videos,
         provenance=record.provenance,
         epochs_done=record.epochs_done,
+        share_done=record.share_done,
     )
 
 
@@ -152,9 +162,16 @@ def save_aggregator(path: Path, loaded: LoadedAggregator, *, also: Mapping[str, 
         training_video_ids=(),
         provenance=loaded.provenance,
         epochs_done=loaded.epochs_done,
+        share_done=loaded.share_done,
     )
     tensors = dict(loaded.model.state_dict()) | {TRAINING_VIDEOS: torch.from_numpy(loaded.training_videos.digests)}
     write_aggregator_file(path, tensors, {**record.to_plain(), **also})
+
+
+def aggregator_checkpoint(aggregator: SetTransformer, record: TrainingRecord) -> dict[str, Any]:
+    """Entries of a checkpoint that holds the aggregator as it is now, and nothing that training could go on with."""
+    weights = {f"{_AGGREGATOR}{name}": value.detach().clone() for name, value in aggregator.state_dict().items()}
+    return {"state_dict": weights, RECORD: record.to_plain()}
 
 
 def load_record(path: Path) -> TrainingRecord:
@@ -230,12 +247,16 @@ def _record(plain: Any, path: Path) -> TrainingRecord:
             "update scale-video"
         )
     try:
+        config = PretrainConfig.from_mapping(_BEFORE_OPTIONS | plain["config"])
         return TrainingRecord(
-            config=PretrainConfig.from_mapping(_BEFORE_OPTIONS | plain["config"]),
+            config=config,
             feature_dim=_count(plain["feature_dim"]),
             training_video_ids=tuple(plain["training_video_ids"]),
             provenance=dict(plain["provenance"]),
             epochs_done=_count(plain["epochs_done"]),
+            # 0.1.0 counted nothing but epochs
+            steps_done=_count(plain.get("steps_done", 0)),
+            share_done=float(plain.get("share_done", plain["epochs_done"] / config.epochs)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Drawing what one step of pre-training sees: two disjoint sets of clips a video, and which of them are masked.
+"""Drawing what one step of pre-training sees: disjoint sets of clips a video, and which of them are masked.
 
 Everything is drawn for a whole batch at once, from keys (``counter_random.py``) that belong to an epoch and a video.
 So what is drawn follows from (seed, epoch, video) alone, and training that is resumed goes on as if it had never
@@ -6,15 +6,12 @@ stopped.
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from scale_video.aggregate.counter_random import NUM_KEYS
-
-SETS_PER_VIDEO: Final = 2
-"""S: the set loss contrasts first sets with second sets."""
 
 Masking = Literal["exact", "independent"]
 """``exact``: the same number of clips in every set. ``independent``: each clip by itself, as in the paper."""
@@ -33,13 +30,14 @@ def random_order(valid: Tensor, keys: Tensor) -> Tensor:
     return keys.masked_fill(~valid, NUM_KEYS - 1).argsort(dim=1)
 
 
-def draw_sets(valid: Sequence[Tensor], keys: Sequence[Tensor], *, clips_per_set: int) -> Tensor:
+def draw_sets(valid: Sequence[Tensor], keys: Sequence[Tensor], *, sets_per_video: int, clips_per_set: int) -> Tensor:
     """Draw the sets of every video without replacement: disjoint ones of a single view, or one of each of two views.
 
     Args:
         valid: One or S tensors of shapes (N, K) and (N, K'), bool. Every video has clips enough: S * clips_per_set in
             a single view, clips_per_set in each of several.
         keys: Random keys of the same shapes.
+        sets_per_video: S.
         clips_per_set: Clips of one set.
 
     Returns:
@@ -47,7 +45,7 @@ def draw_sets(valid: Sequence[Tensor], keys: Sequence[Tensor], *, clips_per_set:
     """
     orders = [random_order(of_view, of_clips) for of_view, of_clips in zip(valid, keys, strict=True)]
     if len(orders) == 1:
-        return orders[0][:, : SETS_PER_VIDEO * clips_per_set].reshape(-1, SETS_PER_VIDEO, clips_per_set)
+        return orders[0][:, : sets_per_video * clips_per_set].reshape(-1, sets_per_video, clips_per_set)
     return torch.stack([order[:, :clips_per_set] for order in orders], dim=1)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from scale_video.aggregate.clip_sets import SETS_PER_VIDEO, draw_masked_clips, draw_sets
+from scale_video.aggregate.clip_sets import draw_masked_clips, draw_sets
 from scale_video.aggregate.counter_random import Purpose, derived_seed, random_keys
 from scale_video.aggregate.normalise_coordinates import normalise_coordinates
 from scale_video.aggregate.pretrain_config import PretrainConfig
@@ -59,19 +59,22 @@ class ClipSetDataModule(LightningDataModule):
             _check_same_videos(features, second_view)
             views.append(second_view)
         self.config = config
-        self._rows = torch.from_numpy(usable_videos([view.valid for view in views], clips_per_set=config.clips_per_set))
+        self._rows = torch.from_numpy(usable_videos([view.valid for view in views], config))
         # from_numpy warns of arrays that can't be written, such as memory maps; each of shape (N, K, …)
         self._features = [torch.from_numpy(np.require(view.features, requirements=["C", "W"])) for view in views]
         self._valid = [torch.from_numpy(np.require(view.valid, requirements=["W"])) for view in views]
         self._coordinates = [
-            torch.from_numpy(normalise_coordinates(view.coordinates, view.valid, flips=True)) for view in views
+            torch.from_numpy(
+                normalise_coordinates(view.coordinates, view.valid, flips=True, positions=config.model.positions)
+            )
+            for view in views
         ]
         self.training_video_ids = tuple(features.video_ids[row] for row in self._rows.tolist())
         self.batch_size = min(config.batch_size, self.num_videos)
         if self.batch_size < config.batch_size:
             _logger.warning("batch_size lowered from %d to the %d usable videos", config.batch_size, self.batch_size)
         if left_out := features.num_videos - self.num_videos:
-            needed = clips_needed(len(views), clips_per_set=config.clips_per_set)
+            needed = clips_needed(len(views), config)
             of_each = " in each view" if len(views) > 1 else ""
             _logger.warning(
                 "%d of %d videos left out: fewer than %d clips%s", left_out, features.num_videos, needed, of_each
@@ -102,7 +105,7 @@ class ClipSetDataModule(LightningDataModule):
         clips = self._sets(Purpose.CLIPS, epoch, rows)  # (N, S, K)
         # as an ablation, a second draw pairs each clip with the coordinates of another
         positions = self._sets(Purpose.POSITIONS, epoch, rows) if config.shuffle_positions else clips
-        of_masks = self._keys(Purpose.MASKS, epoch, rows, SETS_PER_VIDEO * config.clips_per_set)
+        of_masks = self._keys(Purpose.MASKS, epoch, rows, config.sets_per_video * config.clips_per_set)
         masked_clips = draw_masked_clips(
             of_masks.view(-1, config.clips_per_set), masking=config.masking, fraction=config.mask_fraction
         )
@@ -116,16 +119,18 @@ class ClipSetDataModule(LightningDataModule):
         """Clip indices of every video's sets, shape (N, S, K)."""
         valid = [of_view[rows] for of_view in self._valid]
         keys = [self._keys(purpose, epoch, rows, v.shape[1], view=view) for view, v in enumerate(valid)]
-        return draw_sets(valid, keys, clips_per_set=self.config.clips_per_set)
+        config = self.config
+        return draw_sets(valid, keys, sets_per_video=config.sets_per_video, clips_per_set=config.clips_per_set)
 
     def _keys(self, purpose: Purpose, epoch: int, rows: Tensor, per_row: int = 1, *, view: int = 0) -> Tensor:
         return random_keys(rows, per_row, seed=derived_seed(self.config.seed, epoch, purpose, view))
 
 
 class EpochBatches:
-    """What Lightning iterates over once an epoch; the epoch is looked up when the first batch is asked for.
+    """What Lightning iterates over once an epoch; epoch and step are looked up when the first batch is asked for.
 
-    Lightning keeps its state in checkpoints, so that an epoch goes on with the batch that follows the last one seen.
+    So an epoch that was interrupted goes on with its next batch. What Lightning keeps of a loader's state does not do:
+    it is not given back where the number of steps is asked for before training, as for a schedule (2.6).
 
     Args:
         data: Where batches come from; it must be attached to a trainer.
@@ -133,44 +138,47 @@ class EpochBatches:
 
     def __init__(self, data: ClipSetDataModule) -> None:
         self._data = data
-        self._next_step = 0
 
     def __len__(self) -> int:
         return self._data.steps_per_epoch
 
     def __iter__(self) -> Iterator[ClipSetBatch]:
-        assert self._data.trainer is not None
-        self._next_step %= len(self)  # Lightning asks for no batch after the last, so no epoch ends in here
-        for batch in self._data.batches(self._data.trainer.current_epoch, first_step=self._next_step):
-            self._next_step += 1
-            yield batch
+        trainer = self._data.trainer
+        assert trainer is not None
+        yield from self._data.batches(trainer.current_epoch, first_step=trainer.fit_loop.batch_idx + 1)
 
     def state_dict(self) -> dict[str, int]:
-        """The place in the epoch."""
-        return {"next_step": self._next_step}
+        """Nothing; Lightning takes a loader that has these two methods for one that can go on in an epoch."""
+        return {}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Begin there."""
-        self._next_step = state["next_step"]
+        """Nothing to load."""
 
 
-def clips_needed(num_views: int, *, clips_per_set: int) -> int:
+def clips_needed(num_views: int, config: PretrainConfig) -> int:
     """Clips that a video must have in each of one or two views."""
-    return SETS_PER_VIDEO // num_views * clips_per_set
+    return config.sets_per_video // num_views * config.clips_per_set
 
 
-def usable_videos(valid: Sequence[NDArray[np.bool_]], *, clips_per_set: int) -> NDArray[np.int64]:
-    """Rows of the videos that have clips enough for two sets, ascending.
+def usable_videos(valid: Sequence[NDArray[np.bool_]], config: PretrainConfig) -> NDArray[np.int64]:
+    """Rows of the videos that have clips enough for their sets, ascending.
 
     Args:
         valid: One array for each view, shape (N, K); with two of them, each gives one set.
-        clips_per_set: Clips of one set.
+        config: Says how many sets a video has, and how many clips a set.
 
     Raises:
-        ValueError: the sets need more clips than a view holds, or fewer than two videos have that many.
+        ValueError: the sets need more clips than a view holds, fewer than two videos have that many, or two views are
+            to give more than a set each.
     """
-    num_sets = SETS_PER_VIDEO // len(valid)
-    needed = clips_needed(len(valid), clips_per_set=clips_per_set)
+    if len(valid) > 1 and config.sets_per_video != len(valid):
+        raise ValueError(
+            f"{len(valid)} views give one set each, but sets_per_video is {config.sets_per_video}; set it to "
+            f"{len(valid)}, or name one view"
+        )
+    clips_per_set = config.clips_per_set
+    num_sets = config.sets_per_video // len(valid)
+    needed = clips_needed(len(valid), config)
     num_clips = min(of_view.shape[1] for of_view in valid)
     if num_clips < needed:
         raise ValueError(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from scale_video.aggregate.clip_sets import random_order
 from scale_video.aggregate.counter_random import Purpose, derived_seed, random_keys
-from scale_video.aggregate.normalise_coordinates import normalise_coordinates
+from scale_video.aggregate.normalise_coordinates import Positions, normalise_coordinates
 from scale_video.aggregate.set_transformer import SetTokens, SetTransformer
 from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
 
@@ -77,10 +77,10 @@ def embed_clips(
 
 
 def model_coordinates(
-    features: ClipFeatures, *, flips: bool, shuffle_positions_seed: int | None = None
+    features: ClipFeatures, *, flips: bool, positions: Positions, shuffle_positions_seed: int | None = None
 ) -> NDArray[np.float32]:
-    """Coordinates as a model reads them, shape (N, K, C); arguments as in ``embed_videos``."""
-    coordinates = normalise_coordinates(features.coordinates, features.valid, flips=flips)
+    """Coordinates as a model of these ``positions`` reads them, shape (N, K, C); arguments as in ``embed_videos``."""
+    coordinates = normalise_coordinates(features.coordinates, features.valid, flips=flips, positions=positions)
     if shuffle_positions_seed is None:
         return coordinates
     return _shuffled(coordinates, features.valid, seed=shuffle_positions_seed)
@@ -96,7 +96,9 @@ def _read_in_batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, SetTokens]]:
     """Raw clips (B, K, D), which are valid (B, K), and what the model makes of them, batch by batch."""
     _check(model, features)
-    coordinates = model_coordinates(features, flips=flips, shuffle_positions_seed=shuffle_positions_seed)
+    coordinates = model_coordinates(
+        features, flips=flips, positions=model.positions, shuffle_positions_seed=shuffle_positions_seed
+    )
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device

@@ -1,5 +1,6 @@
 """InfoNCE on given logits: find the positive among candidates. Both pre-training tasks are instances of it."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,8 @@ class Contrast(NamedTuple):
     num_rows: int
     num_candidates: int
     """Columns; an accuracy of 1 / num_candidates is chance."""
+    spread: Tensor | None = None
+    """``spread_of`` the rows' vectors, scalar, without gradient; None where nobody looks."""
 
 
 def similarity_logits(rows: Tensor, candidates: Tensor, *, temperature: float) -> Tensor:
@@ -49,3 +52,22 @@ def info_nce(logits: Tensor, positives: Tensor) -> Contrast:
         return Contrast(logits.sum(), logits.detach().sum(), num_rows, num_candidates)
     hits = logits.detach().argmax(dim=1) == positives
     return Contrast(F.cross_entropy(logits, positives), hits.to(logits.dtype).mean(), num_rows, num_candidates)
+
+
+def spread_of(vectors: Tensor) -> Tensor:
+    """How far vectors lie apart: the mean over dimensions of the standard deviation, times sqrt(P).
+
+    About 1 where they point in all directions alike, 0 where all are the same: collapsed. Source: Chen and He,
+    *Exploring simple Siamese representation learning* (CVPR 2021), section 4.1.
+
+    Args:
+        vectors: L2-normalised, shape (M, P).
+
+    Returns:
+        Scalar, float32, without gradient; 0 without any vector.
+    """
+    num_vectors, dim = vectors.shape
+    if num_vectors == 0:
+        return vectors.new_zeros((), dtype=torch.float32)
+    deviations: Tensor = vectors.detach().float().std(dim=0, correction=0)
+    return deviations.mean() * math.sqrt(dim)

@@ -1,8 +1,6 @@
 """Pre-training as Lightning sees it: one step's loss, the optimiser and its schedule, and what is watched meanwhile."""
 
-import logging
 import math
-from collections import Counter
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,7 +10,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from scale_video.aggregate.checkpoint import RECORD, TrainingRecord
-from scale_video.aggregate.clip_sets import SETS_PER_VIDEO
+from scale_video.aggregate.collapse_warnings import CollapseWarnings
 from scale_video.aggregate.data_module import ClipSetBatch
 from scale_video.aggregate.epoch_watch import EpochWatch
 from scale_video.aggregate.execution import decided_precision, matrix_products
@@ -23,13 +21,14 @@ from scale_video.aggregate.masked_clip_infonce import MaskedClipTask
 from scale_video.aggregate.projection_head import ProjectionHead
 from scale_video.aggregate.set_infonce import set_infonce
 from scale_video.aggregate.set_transformer import SetTransformer
+from scale_video.aggregate.stopwatch import Stopwatch
 
 _STEPS_PER_CHECK: Final = 50
 """Looking at a loss waits for the device, so it is not done at every step."""
-_PATIENCE_EPOCHS: Final = 3
-"""A healthy task may stay at chance for a while before it takes off."""
-
-_logger = logging.getLogger(__name__)
+_EPOCH: Final = "scale_video_epoch"
+"""Key of what a checkpoint says of the epoch in the middle of which it was saved."""
+_TICKS: Final = 1_000_000
+"""Steps of the schedule where training goes by the clock."""
 
 
 class TrainingDivergedError(ValueError):
@@ -39,8 +38,8 @@ class TrainingDivergedError(ValueError):
 class SetPretraining(LightningModule):
     """The set transformer with the heads of its two tasks.
 
-    Every epoch logs ``loss``, ``learning_rate``, and ``<task>_loss`` and ``<task>_accuracy`` of the tasks
-    ``masked_clip`` and ``set``: means over the epoch's steps.
+    Every epoch logs ``loss``, ``learning_rate``, and ``<task>_loss``, ``<task>_accuracy`` and ``<task>_spread`` of the
+    tasks ``masked_clip`` and ``set``: means over the epoch's steps.
 
     Args:
         record: Configuration, and what checkpoints say of the training.
@@ -61,6 +60,7 @@ class SetPretraining(LightningModule):
                 projection_dim=config.projection_dim,
                 negatives=config.negatives,
                 temperature=config.temperature,
+                masking=config.masking,
             )
             self.set_head = ProjectionHead(
                 config.model.width, hidden_dim=config.set_hidden_dim, output_dim=config.projection_dim, num_layers=2
@@ -69,7 +69,10 @@ class SetPretraining(LightningModule):
         self._weights = {task: weight for task, weight in weights.items() if weight > 0}
         self._step = self.contrasts
         self._watch = EpochWatch()
-        self._epochs_at_chance = Counter[str]()
+        self._collapse_warnings = CollapseWarnings(config)
+        self._stopwatch = Stopwatch()
+        self.total_steps = 0
+        """Of the whole training, once that is known; where it goes by the clock, ``_TICKS`` of the schedule."""
 
     def setup(self, stage: str) -> None:
         """Have the step compiled, at its first call, if that was decided."""
@@ -93,8 +96,9 @@ class SetPretraining(LightningModule):
                 clips.flatten(0, 1), features.flatten(0, 1), batch.masked_clips
             )
         if "set" in self._weights:
-            z = self.set_head(cls).unflatten(0, (-1, SETS_PER_VIDEO))  # (N, S, P)
-            contrasts["set"] = set_infonce(z, temperature=self.record.config.temperature)
+            config = self.record.config
+            z = self.set_head(cls).unflatten(0, (-1, config.sets_per_video))  # (N, S, P)
+            contrasts["set"] = set_infonce(z, temperature=config.set_temperature or config.temperature)
         return contrasts
 
     def _augmented(self, features: Tensor) -> Tensor:
@@ -129,47 +133,83 @@ class SetPretraining(LightningModule):
         means = self._watch.means()
         loss = sum(weight * means[f"{task}_loss"] for task, weight in self._weights.items())
         self.log_dict({"loss": loss, **means, "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]})
-        warmup_steps = self.record.config.warmup_fraction * float(self.trainer.estimated_stepping_batches)
-        if self.global_step - self._watch.num_steps >= warmup_steps:
-            self._warn_of_collapse()
-        self._watch = EpochWatch()
+        if self._watch.share_before >= self.record.config.warmup_fraction:
+            self._collapse_warnings.look_at(self._watch)
+        self._watch = EpochWatch(share_before=self.share_done())
+
+    def on_train_start(self) -> None:
+        """Let the clock run on from where it was."""
+        self._stopwatch.start(before=self.record.share_done * 60 * self.record.config.minutes)
+
+    def share_done(self) -> float:
+        """Part of the training that is done, from 0 to 1: of its steps, or of its minutes."""
+        config = self.record.config
+        if config.minutes:
+            return self._stopwatch.seconds / (60 * config.minutes)
+        return self.global_step / self.total_steps
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with linear warm-up and cosine decay, stepped after every batch."""
+        """AdamW with linear warm-up and cosine decay, stepped after every batch.
+
+        Raises:
+            ValueError: several devices are to follow one clock.
+        """
         config = self.record.config
+        if config.minutes and self.trainer.world_size > 1:
+            raise ValueError(
+                f"minutes ({config.minutes:g}) needs one device, for the clocks of {self.trainer.world_size} differ; "
+                "give epochs or steps instead"
+            )
         groups = weight_decay_groups(self, weight_decay=config.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: warmup_cosine(step, total_steps=total_steps, warmup_fraction=config.warmup_fraction),
-        )
+        self.total_steps = _TICKS if config.minutes else config.steps or int(self.trainer.estimated_stepping_batches)
+
+        def factor(step: int) -> float:
+            if config.minutes:
+                step = min(_TICKS, int(self.share_done() * _TICKS))
+            return warmup_cosine(step, total_steps=self.total_steps, warmup_fraction=config.warmup_fraction)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the record, as plain values."""
-        epochs_done = self.global_step // int(self.trainer.num_training_batches)
-        checkpoint[RECORD] = replace(self.record, epochs_done=epochs_done).to_plain()
+        """Add the record and the sums of an unfinished epoch, as tensors and plain values.
+
+        Raises:
+            TrainingDivergedError: a loss or a weight is not finite, and is not worth saving.
+        """
+        self._raise_if_diverged()
+        if not all(weight.isfinite().all() for weight in self.parameters()):
+            raise self._diverged("weights")
+        checkpoint[RECORD] = self.record_now().to_plain()
+        checkpoint[_EPOCH] = {"watch": self._watch.to_plain(), "warnings": self._collapse_warnings.to_plain()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on in the epoch where it was saved."""
+        self.record = replace(self.record, share_done=checkpoint[RECORD].get("share_done", 0.0))
+        if _EPOCH in checkpoint:
+            self._watch = EpochWatch.from_plain(checkpoint[_EPOCH]["watch"])
+            self._collapse_warnings.load(checkpoint[_EPOCH]["warnings"])
+
+    def record_now(self) -> TrainingRecord:
+        """The record, with what is done by now."""
+        return replace(
+            self.record,
+            epochs_done=self.global_step // int(self.trainer.num_training_batches),
+            steps_done=self.global_step,
+            share_done=min(1.0, self.share_done()),
+        )
 
     def _raise_if_diverged(self) -> None:
         if diverged := " and ".join(self._watch.diverged()):
-            raise TrainingDivergedError(
-                f"loss of {diverged} not finite in epoch {self.current_epoch + 1}, step {self.global_step}; "
-                f"lower learning_rate ({self.record.config.learning_rate}) or raise warmup_fraction "
-                f"({self.record.config.warmup_fraction}), and start anew or from the last checkpoint"
-            )
+            raise self._diverged(f"loss of {diverged}")
 
-    def _warn_of_collapse(self) -> None:
-        self._epochs_at_chance = Counter({task: self._epochs_at_chance[task] + 1 for task in self._watch.at_chance()})
-        for task, num_epochs in self._epochs_at_chance.items():
-            if num_epochs == _PATIENCE_EPOCHS:
-                _logger.warning(
-                    "task '%s' has done no better than chance for %d epochs after the warm-up: its outputs may have "
-                    "collapsed; if this stays so, change learning_rate (%g), or look at the features",
-                    task,
-                    num_epochs,
-                    self.record.config.learning_rate,
-                )
+    def _diverged(self, what: str) -> TrainingDivergedError:
+        return TrainingDivergedError(
+            f"{what} not finite in epoch {self.current_epoch + 1}, step {self.global_step}; "
+            f"lower learning_rate ({self.record.config.learning_rate}) or raise warmup_fraction "
+            f"({self.record.config.warmup_fraction}), and start anew or from the last checkpoint"
+        )
 
 
 def weight_decay_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:

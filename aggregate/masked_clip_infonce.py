@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from scale_video.aggregate.info_nce import Contrast, info_nce, similarity_logits
+from scale_video.aggregate.info_nce import Contrast, info_nce, similarity_logits, spread_of
 from scale_video.aggregate.projection_head import ProjectionHead
 
 Negatives = Literal["all", "masked"]
@@ -30,7 +30,8 @@ def masked_clip_infonce(predictions: Tensor, targets: Tensor, *, positives: Tens
     Returns:
         Loss and accuracy, means over the masked clips.
     """
-    return info_nce(similarity_logits(predictions, targets, temperature=temperature), positives)
+    contrast = info_nce(similarity_logits(predictions, targets, temperature=temperature), positives)
+    return contrast._replace(spread=spread_of(predictions))
 
 
 class MaskedClipTask(nn.Module):

@@ -3,6 +3,8 @@
 import contextlib
 import importlib.util
 import logging
+import math
+import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,10 +19,11 @@ from scale_video.aggregate.checkpoint import CheckpointError, TrainingRecord, lo
 from scale_video.aggregate.counter_random import Purpose, derived_seed
 from scale_video.aggregate.data_module import ClipSetDataModule
 from scale_video.aggregate.execution import decided_compilation, decided_precision
+from scale_video.aggregate.held_signals import HeldSignals, TrainingStoppedError
 from scale_video.aggregate.lightning_module import SetPretraining
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.progress import PretrainProgress
-from scale_video.aggregate.run_folder import CHECKPOINT_NAME, PlainCheckpointIO, RunFolder
+from scale_video.aggregate.run_folder import BEST_NAME, CHECKPOINT_NAME, PlainCheckpointIO, RunFolder
 from scale_video.store.clip_features import ClipFeatures
 
 _logger = logging.getLogger(__name__)
@@ -42,9 +45,13 @@ def pretrain(
 ) -> Path:
     """Train a set transformer on sets of clips, without labels.
 
-    The run folder gets ``last.ckpt`` and ``metrics.csv``. Called again after an interruption, it goes on after the
-    last checkpoint and ends with the weights that an uninterrupted run has (bit by bit on a CPU); called again after
-    the end, it returns at once. The caller's random state is left as it was.
+    The run folder gets ``last.ckpt``, ``best.ckpt`` (the aggregator after the epoch of the lowest mean loss) and
+    ``metrics.csv``. Called again after an interruption, it goes on after the last checkpoint, also in the middle of an
+    epoch, and ends with the weights that an uninterrupted run has (bit by bit on a CPU); called again after the end, it
+    returns at once. The caller's random state is left as it was.
+
+    SIGINT, SIGTERM and SIGHUP wait for the end of the step and for a checkpoint, and then have the effect that they
+    would have had at once. A second one does not wait.
 
     Args:
         features: The training videos.
@@ -53,11 +60,11 @@ def pretrain(
         run_dir: The run's folder; made if absent.
         provenance: What identifies the features (store, backbone, digests of weights and plan): str, int, float, bool,
             list or dict. Kept in the checkpoint, and compared when resuming.
-        resume: Go on from ``last.ckpt`` if there is one. False deletes it and starts anew.
+        resume: Go on from ``last.ckpt`` if there is one. False deletes both checkpoints and starts anew.
         progress: Show a bar on stderr, if that is a terminal.
         tensorboard: Write TensorBoard logs as well, to ``run_dir/tensorboard``.
-        checkpoint_every_seconds: Age of the last checkpoint at which the end of an epoch writes the next; 0: every
-            epoch. The last epoch always does.
+        checkpoint_every_seconds: Age of the last checkpoint at which the end of a step writes the next; 0: every step.
+            The last step always does.
         accelerator: Lightning's: ``auto`` takes a GPU if there is one, ``cpu`` never does.
         callbacks: Further Lightning callbacks.
 
@@ -68,6 +75,7 @@ def pretrain(
         ValueError: too few clips or videos for two sets, a provenance that is not plain, or no TensorBoard installed.
         CheckpointError: ``last.ckpt`` is unreadable, or stems from another configuration or other features.
         TrainingDivergedError: a loss is no longer finite.
+        SystemExit: a signal came whose handler did not end the program.
     """
     if not checkpoint_every_seconds >= 0:
         raise ValueError(f"checkpoint_every_seconds must not be negative, got {checkpoint_every_seconds}")
@@ -83,18 +91,21 @@ def pretrain(
     )
     checkpoint = run_dir / CHECKPOINT_NAME
     if not resume:
-        checkpoint.unlink(missing_ok=True)  # or an interruption before the first new one would bring it back
+        for name in (CHECKPOINT_NAME, BEST_NAME):  # or an interruption before the first new one would bring it back
+            (run_dir / name).unlink(missing_ok=True)
     resumed = checkpoint.exists()
     if resumed and _is_complete(checkpoint, record):
         _logger.info("%s: training is complete", checkpoint)
         return checkpoint
+    signals = HeldSignals()
+    folder = RunFolder(run_dir, checkpoint_every_seconds=checkpoint_every_seconds, signals=signals)
     extra = [*callbacks, PretrainProgress()] if progress else [*callbacks]
     with _quiet_lightning(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         trainer = Trainer(
             accelerator=accelerator,
             devices=1,
-            max_epochs=config.epochs,
-            callbacks=[_SeededDropout(), RunFolder(run_dir, checkpoint_every_seconds=checkpoint_every_seconds), *extra],
+            max_epochs=_max_epochs(config, data.steps_per_epoch),
+            callbacks=[_SeededDropout(), _EndOfTraining(), folder, *extra],
             plugins=[PlainCheckpointIO()],
             logger=TensorBoardLogger(run_dir, name="tensorboard", version="") if tensorboard else False,
             log_every_n_steps=1,  # metrics are logged once an epoch
@@ -102,8 +113,22 @@ def pretrain(
             enable_model_summary=False,
             default_root_dir=run_dir,
         )
-        trainer.fit(SetPretraining(record), datamodule=data, ckpt_path=checkpoint if resumed else None)
+        try:
+            trainer.fit(SetPretraining(record), datamodule=data, ckpt_path=checkpoint if resumed else None)
+        except TrainingStoppedError as stopped:
+            _logger.warning("%s: %s", checkpoint, stopped)
+            signals.received = signals.received or signal.SIGTERM  # another device had it
+        finally:
+            signals.release()
+    signals.deliver()
     return checkpoint
+
+
+def _max_epochs(config: PretrainConfig, steps_per_epoch: int) -> int:
+    """The last epoch, which may be cut short; -1: the clock knows."""
+    if config.minutes:
+        return -1
+    return math.ceil(config.steps / steps_per_epoch) if config.steps else config.epochs
 
 
 def _decided(config: PretrainConfig, accelerator: str) -> PretrainConfig:
@@ -136,6 +161,17 @@ class _SeededDropout(Callback):
         """Seed the step."""
         assert isinstance(pl_module, SetPretraining)
         torch.manual_seed(derived_seed(pl_module.record.config.seed, trainer.global_step, Purpose.DROPOUT))
+
+
+class _EndOfTraining(Callback):
+    """Ends training in the middle of an epoch, where its length says so."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Decide after each step."""
+        assert isinstance(pl_module, SetPretraining)
+        trainer.should_stop = pl_module.share_done() >= 1
 
 
 @contextlib.contextmanager

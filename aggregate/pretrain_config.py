@@ -23,8 +23,15 @@ class PretrainConfig:
     seed: int = 0
     """Decides initial weights, order of videos, sets, masks and dropout."""
     epochs: int = 200
+    """Length of the training, unless ``steps`` or ``minutes`` takes its place."""
+    steps: int = 0
+    """Length in steps, where it is not 0."""
+    minutes: float = 0.0
+    """Length in minutes of training, where it is not 0. The schedule follows the clock, so no two runs are equal."""
     batch_size: int = 512
-    """Videos a step, N; each brings two sets."""
+    """Videos a step, N."""
+    sets_per_video: int = 2
+    """S; the set loss is the mean over all pairs of them."""
     clips_per_set: int = 8
     """K."""
     masking: Masking = "exact"
@@ -34,6 +41,9 @@ class PretrainConfig:
     negatives: Negatives = "all"
     """Candidates of masked clip modelling: ``all`` clips of the batch, or the ``masked`` ones (cheaper, ours)."""
     temperature: float = 0.2
+    """Divides the cosine similarities of both tasks."""
+    set_temperature: float = 0.0
+    """Takes its place in the set loss, where it is not 0."""
     masked_clip_weight: float = 0.5
     """Weight of masked clip modelling in the total loss; 0 leaves the task out."""
     set_weight: float = 0.5
@@ -75,13 +85,19 @@ class PretrainConfig:
         ):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("seed", "weight_decay", "masked_clip_weight", "set_weight", "feature_noise"):
+        for name in (
+            "seed", "steps", "minutes", "set_temperature", "weight_decay", "masked_clip_weight", "set_weight",
+            "feature_noise",
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.masked_clip_weight == self.set_weight == 0:
             raise ValueError("masked_clip_weight and set_weight are both 0: nothing to learn; raise one of them")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2 (videos are told apart), got {self.batch_size}")
+        if self.steps and self.minutes:
+            raise ValueError(f"steps ({self.steps}) and minutes ({self.minutes:g}) are both given; set one to 0")
+        for name, least in (("batch_size", "videos are told apart"), ("sets_per_video", "sets are compared")):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2 ({least}), got {getattr(self, name)}")
         for name in ("warmup_fraction", "feature_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -89,6 +105,13 @@ class PretrainConfig:
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
         self._check_masking()
+
+    @property
+    def length(self) -> str:
+        """How long training goes on: ``200 epochs``, ``5000 steps`` or ``30 minutes``."""
+        if self.minutes:
+            return f"{self.minutes:g} minutes"
+        return f"{self.steps} steps" if self.steps else f"{self.epochs} epochs"
 
     def _check_masking(self) -> None:
         if not 0 < self.mask_fraction < 1:

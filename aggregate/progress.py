@@ -6,6 +6,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from scale_video.aggregate.lightning_module import SetPretraining
+
 
 class PretrainProgress(Callback):
     """Shows steps, the last epoch's loss and accuracies, and the time left; nothing when stderr is no terminal."""
@@ -16,24 +18,29 @@ class PretrainProgress(Callback):
             TextColumn("pre-training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("steps{task.fields[metrics]}"),
+            TextColumn("{task.fields[unit]}{task.fields[metrics]}"),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
         self._task = TaskID(0)
+        self._total = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the bar, where it was when training was interrupted."""
-        total = int(trainer.estimated_stepping_batches)
-        self._task = self._bar.add_task("", total=total, completed=trainer.global_step, metrics="")
+        assert isinstance(pl_module, SetPretraining)
+        minutes = pl_module.record.config.minutes
+        self._total = round(60 * minutes) if minutes else pl_module.total_steps
+        self._task = self._bar.add_task("", total=self._total, metrics="", unit="seconds" if minutes else "steps")
+        self._show(pl_module)
         self._bar.start()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance."""
-        self._bar.advance(self._task)
+        assert isinstance(pl_module, SetPretraining)
+        self._show(pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show how the epoch before went."""
@@ -41,6 +48,9 @@ class PretrainProgress(Callback):
         metrics = trainer.callback_metrics
         text = "".join(f" · {label} {metrics[name]:.3f}" for name, label in shown.items() if name in metrics)
         self._bar.update(self._task, metrics=text)
+
+    def _show(self, module: SetPretraining) -> None:
+        self._bar.update(self._task, completed=min(self._total, round(module.share_done() * self._total)))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the bar as it is."""

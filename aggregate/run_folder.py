@@ -1,4 +1,7 @@
-"""The folder of a training run: ``metrics.csv``, a row an epoch, and ``last.ckpt``, always whole.
+"""The folder of a training run: ``metrics.csv``, a row an epoch, and two checkpoints, always whole.
+
+``last.ckpt`` is where training goes on. ``best.ckpt`` holds the aggregator alone, as it was after the epoch of the
+lowest mean loss.
 
 Lightning's own CSV logger deletes the rows of an interrupted run when it is resumed, and its checkpoint callback writes
 absolute paths into checkpoints; hence this one callback for both.
@@ -6,6 +9,7 @@ absolute paths into checkpoints; hence this one callback for both.
 
 import contextlib
 import csv
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,36 +21,65 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from scale_video.aggregate.checkpoint import aggregator_checkpoint
+from scale_video.aggregate.held_signals import HeldSignals, TrainingStoppedError
+from scale_video.aggregate.lightning_module import SetPretraining
+
 CHECKPOINT_NAME: Final = "last.ckpt"
+BEST_NAME: Final = "best.ckpt"
 METRICS_NAME: Final = "metrics.csv"
 METRICS: Final = (
     "loss",
     "masked_clip_loss",
     "masked_clip_accuracy",
+    "masked_clip_spread",
     "set_loss",
     "set_accuracy",
+    "set_spread",
     "learning_rate",
 )
 _COLUMNS: Final = ("epoch", "seconds", *METRICS)
 
 
 class RunFolder(Checkpoint):
-    """Writes metrics and the checkpoint at the ends of epochs; a ``Checkpoint`` runs after the module has logged.
+    """Writes metrics at the ends of epochs, and checkpoints at the ends of steps.
+
+    A ``Checkpoint`` runs after the module has logged. Several devices save together: when one of them wants to.
 
     Args:
         folder: Where to write; made if absent.
-        checkpoint_every_seconds: An epoch ends with a checkpoint when the last one is that old; the last epoch always
-            does. What an interruption can cost is this, and an epoch.
+        checkpoint_every_seconds: A step ends with a checkpoint when the last one is that old; the last step always
+            does. What a crash can cost is this, and a step.
+        signals: Held from the first step to the last; one that comes ends the step with a checkpoint and training with
+            ``TrainingStoppedError``.
     """
 
-    def __init__(self, folder: Path, *, checkpoint_every_seconds: float) -> None:
+    def __init__(self, folder: Path, *, checkpoint_every_seconds: float, signals: HeldSignals) -> None:
         self._folder = folder
         self._every_seconds = checkpoint_every_seconds
+        self._signals = signals
         self._epoch_start = 0.0
         self._last_checkpoint = 0.0
+        self._seconds_of_epoch = 0.0  # before training went on in the middle of it
+        self._lowest_loss = math.inf
+        self._best: dict[str, Any] | None = None  # what is to be written with the next checkpoint
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an interrupted epoch has behind it, and what the best one had."""
+        return {"seconds_of_epoch": time.perf_counter() - self._epoch_start, "lowest_loss": self._lowest_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._seconds_of_epoch = state_dict["seconds_of_epoch"]
+        self._lowest_loss = state_dict["lowest_loss"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the rows of epochs that come after the checkpoint and are trained again."""
+        self._signals.hold()
+        self._last_checkpoint = time.perf_counter()
+        self._epoch_start = self._last_checkpoint - self._seconds_of_epoch
+        if not trainer.is_global_zero:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         metrics = self._folder / METRICS_NAME
         rows = []
@@ -59,20 +92,43 @@ class RunFolder(Checkpoint):
             writer.writeheader()
             writer.writerows(rows)
         partial.replace(metrics)
-        self._epoch_start = self._last_checkpoint = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time; the last step of an epoch leaves that to the epoch's end, which has its row."""
+        if not (trainer.is_last_batch or trainer.should_stop):
+            self._save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append a row, epochs counted from 1; save when it is time."""
-        epoch = trainer.current_epoch + 1
+        assert isinstance(pl_module, SetPretraining)
         now = time.perf_counter()
-        row: dict[str, object] = {"epoch": epoch, "seconds": round(now - self._epoch_start, 3)}
-        row |= {name: value.item() for name, value in trainer.callback_metrics.items() if name in METRICS}
-        with (self._folder / METRICS_NAME).open("a", newline="") as file:
-            csv.DictWriter(file, _COLUMNS).writerow(row)
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name in METRICS}
+        row = {"epoch": trainer.current_epoch + 1, "seconds": round(now - self._epoch_start, 3), **metrics}
+        if trainer.is_global_zero:
+            with (self._folder / METRICS_NAME).open("a", newline="") as file:
+                csv.DictWriter(file, _COLUMNS).writerow(row)
         self._epoch_start = now
-        if now - self._last_checkpoint >= self._every_seconds or epoch == trainer.max_epochs:
-            trainer.save_checkpoint(self._folder / CHECKPOINT_NAME)
-            self._last_checkpoint = time.perf_counter()
+        if trainer.is_last_batch and metrics["loss"] < self._lowest_loss:  # not of an epoch that was cut short
+            self._lowest_loss = metrics["loss"]
+            self._best = aggregator_checkpoint(pl_module.aggregator, pl_module.record_now())
+        self._save_if_due(trainer)
+
+    def _save_if_due(self, trainer: Trainer) -> None:
+        strategy = trainer.strategy
+        stop = self._signals.received is not None
+        old = time.perf_counter() - self._last_checkpoint >= self._every_seconds
+        if not (trainer.should_stop or strategy.reduce_boolean_decision(stop or old, all=False)):
+            return
+        # The best one first: if that is all that gets done, the epochs since the last one are trained again.
+        if self._best is not None and trainer.is_global_zero:
+            PlainCheckpointIO().save_checkpoint(self._best, self._folder / BEST_NAME)
+        self._best = None
+        trainer.save_checkpoint(self._folder / CHECKPOINT_NAME)
+        self._last_checkpoint = time.perf_counter()
+        if not trainer.should_stop and strategy.reduce_boolean_decision(stop, all=False):
+            raise TrainingStoppedError(f"stopped after step {trainer.global_step}")
 
 
 class PlainCheckpointIO(TorchCheckpointIO):

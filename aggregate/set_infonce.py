@@ -1,32 +1,42 @@
-"""The set loss: two disjoint sets of clips of one video should get the same global token, those of others not."""
+"""The set loss: disjoint sets of clips of one video should get the same global token, those of other videos not."""
+
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from scale_video.aggregate.info_nce import Contrast, info_nce, similarity_logits
+from scale_video.aggregate.info_nce import Contrast, info_nce, similarity_logits, spread_of
 
 
 def set_infonce(z: Tensor, *, temperature: float) -> Contrast:
-    """Contrast the first sets of a batch with its second sets, in both directions.
+    """Contrast the sets of a batch, each with each, in both directions: the first with the second, and so on.
 
     Source: SCALE (ICCV 2023), L_SET, published code: N x N logits of first against second sets; sets of the same side
-    are no negatives.
+    are no negatives. More than two sets of a video are ours.
 
     Args:
-        z: L2-normalised set embeddings, shape (N, 2, P).
+        z: L2-normalised set embeddings, shape (N, S, P).
         temperature: Positive scale on cosine similarities.
 
     Returns:
-        Loss and accuracy, means over both directions.
+        Loss and accuracy, means over both directions of all S (S - 1) / 2 pairs.
 
     Raises:
-        ValueError: ``z`` is not (N, 2, P), or ``temperature`` is not positive.
+        ValueError: ``z`` is not (N, S, P) with at least two sets, or ``temperature`` is not positive.
     """
-    if z.ndim != 3 or z.shape[1] != 2:
-        raise ValueError(f"z must be (videos, 2, dim), got {tuple(z.shape)}")
+    if z.ndim != 3 or z.shape[1] < 2:
+        raise ValueError(f"z must be (videos, sets, dim) with at least 2 sets, got {tuple(z.shape)}")
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    logits = similarity_logits(z[:, 0], z[:, 1], temperature=temperature)  # (N, N)
     same_video = torch.arange(len(z), device=z.device)
-    forth, back = info_nce(logits, same_video), info_nce(logits.T, same_video)
-    return Contrast((forth.loss + back.loss) / 2, (forth.accuracy + back.accuracy) / 2, len(z), len(z))
+    contrasts = []
+    for one, other in combinations(z.unbind(dim=1), 2):
+        logits = similarity_logits(one, other, temperature=temperature)  # (N, N)
+        contrasts += [info_nce(logits, same_video), info_nce(logits.T, same_video)]
+    return Contrast(
+        loss=torch.stack([contrast.loss for contrast in contrasts]).mean(),
+        accuracy=torch.stack([contrast.accuracy for contrast in contrasts]).mean(),
+        num_rows=len(z),
+        num_candidates=len(z),
+        spread=spread_of(z.flatten(0, 1)),
+    )

@@ -6,17 +6,18 @@ shows.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from scale_video.aggregate.normalise_coordinates import Positions
 from scale_video.store.clip_plan import Coordinate
 
 
 @dataclass(frozen=True, slots=True)
 class SetTransformerConfig:
-    """Sizes of a set transformer; the defaults are the paper's."""
+    """Sizes of a set transformer, and what positions it reads; the defaults are the paper's."""
 
     width: int = 256
     """Length of a token, E."""
@@ -28,12 +29,15 @@ class SetTransformerConfig:
     dropout: float = 0.1
     position_hidden_dim: int = 512
     """Hidden units of the MLP that embeds coordinates."""
+    positions: Positions = "relative"
+    """``relative`` to the clips of the video, or ``absolute``: fractions of the frame, and tens of seconds."""
 
     def __post_init__(self) -> None:
         """Check sizes.
 
         Raises:
-            ValueError: a size is not positive, heads don't divide the width, or dropout is not in [0, 1).
+            ValueError: a size is not positive, heads don't divide the width, dropout is not in [0, 1), or positions are
+                of no known kind.
         """
         for name in ("width", "num_layers", "num_heads", "mlp_ratio", "position_hidden_dim"):
             if getattr(self, name) <= 0:
@@ -42,6 +46,8 @@ class SetTransformerConfig:
             raise ValueError(f"num_heads ({self.num_heads}) must divide width ({self.width})")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if self.positions not in get_args(Positions):
+            raise ValueError(f"positions must be one of {', '.join(get_args(Positions))}, got {self.positions!r}")
 
 
 class SetTokens(NamedTuple):
@@ -57,13 +63,15 @@ class SetTransformer(nn.Module):
     """Two pre-norm transformer layers over clip tokens and a CLS token.
 
     Args:
-        config: Sizes.
+        config: Sizes, and what positions it reads.
         feature_dim: Length of a backbone feature, D.
     """
 
     def __init__(self, config: SetTransformerConfig, *, feature_dim: int) -> None:
         super().__init__()
         self.feature_dim = feature_dim
+        self.positions = config.positions
+        """How the coordinates are normalised that it is given."""
         self.project = nn.Linear(feature_dim, config.width)
         self.embed_position = nn.Sequential(
             nn.Linear(len(Coordinate), config.position_hidden_dim),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scale_video.aggregate.embed import embed_videos, model_coordinates
 from scale_video.aggregate.initial_aggregator import initial_aggregator
+from scale_video.aggregate.normalise_coordinates import Positions
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.set_transformer import SetTransformer
 from scale_video.evaluate.clip_videos import ClipEncoder, ClipVideos
@@ -66,6 +67,8 @@ class Candidate:
     """What makes the vectors of single clips; None where a representation is of whole videos alone."""
     shuffle_seed: int | None = None
     """Of the clips' positions, where the aggregator reads them shuffled."""
+    positions: Positions = "relative"
+    """What positions the aggregator reads."""
     seed: int | None = None
     """As are the next six, of the aggregator; see ``SeedRun``. ``init`` has its architecture for a training."""
     checkpoint: Path | None = None
@@ -77,7 +80,9 @@ class Candidate:
 
     def clips_of(self, side: ProbeSide) -> ClipVideos:
         """The clips of videos, as ``encoder`` reads them."""
-        coordinates = model_coordinates(side.features, flips=side.flips, shuffle_positions_seed=self.shuffle_seed)
+        coordinates = model_coordinates(
+            side.features, flips=side.flips, positions=self.positions, shuffle_positions_seed=self.shuffle_seed
+        )
         return ClipVideos(side.features.features, coordinates, side.features.valid)
 
 
@@ -161,5 +166,6 @@ def _of_aggregator(
                 test,
                 encoder=ClipEncoder(parts.split("+"), model),
                 shuffle_seed=shuffle_seed,
+                positions=model.positions,
                 seed=run.seed,
             )

@@ -16,16 +16,24 @@ from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, run_dir, write_resolved_config
 from scale_video.pipelines.preset import PretrainVideos
 from scale_video.pipelines.provenance import training_identity, warn_of_normalisation
+from scale_video.pipelines.training_summary import how_it_went
 from scale_video.store.video_table import VideoTable
 
 
-def run_pretraining(request: ExperimentRequest, *, restart: bool = False, tensorboard: bool = False) -> list[Path]:
+def run_pretraining(
+    request: ExperimentRequest,
+    *,
+    restart: bool = False,
+    tensorboard: bool = False,
+    checkpoint_every_seconds: float = 60,
+) -> list[Path]:
     """Train every seed that is not complete; resume where one was interrupted.
 
     Args:
         request: data set, split, features, seeds.
         restart: delete the checkpoints of these seeds and train anew.
         tensorboard: write TensorBoard logs beside ``metrics.csv``.
+        checkpoint_every_seconds: what a crash may cost.
 
     Returns:
         The checkpoints, by seed.
@@ -64,8 +72,10 @@ def run_pretraining(request: ExperimentRequest, *, restart: bool = False, tensor
             provenance=provenance,
             resume=not restart,
             tensorboard=tensorboard,
+            checkpoint_every_seconds=checkpoint_every_seconds,
             callbacks=[_ResolvedConfig(folder, {"pretrain": config.to_mapping(), **provenance})],
         )
+        note(how_it_went(checkpoint))
         checkpoints.append(checkpoint)
     return checkpoints
 

@@ -130,7 +130,7 @@ def _digest(values: Mapping[str, Any]) -> str:
 def _seed_run(loaded: LoadedAggregator, path: Path, request: ExperimentRequest, store: ReadableStore) -> SeedRun:
     unfinished = ""
     if not loaded.is_complete:
-        unfinished = f"pre-trained for {loaded.epochs_done} of {loaded.config.epochs} epochs"
+        unfinished = f"pre-trained for {loaded.share_done:.0%} of {loaded.config.length}"
         note(f"warning: {path}: {unfinished}; `scale-video pretrain` completes it")
     # Ids are paths: two data sets may use the same ones for different videos.
     same_dataset = loaded.provenance.get("dataset") == request.dataset

@@ -13,7 +13,7 @@ def keys(num_rows, per_row, *, seed=0):
 def test_sets_are_disjoint_without_repeats_and_valid():
     valid = torch.rand(200, 12, generator=torch.Generator().manual_seed(0)) < 0.8
     valid[:, [1, 4, 6, 7, 9, 11]] = True
-    sets = draw_sets([valid], [keys(200, 12)], clips_per_set=3)
+    sets = draw_sets([valid], [keys(200, 12)], sets_per_video=2, clips_per_set=3)
     assert sets.shape == (200, 2, 3)
     for video, drawn in enumerate(sets.flatten(1).tolist()):
         assert len(set(drawn)) == 6
@@ -23,7 +23,7 @@ def test_sets_are_disjoint_without_repeats_and_valid():
 def test_every_valid_clip_is_equally_likely_in_either_set():
     draws = 20_000
     valid = torch.tensor([[True, True, False, True, True, True]]).expand(draws, -1)
-    sets = draw_sets([valid], [keys(draws, 6)], clips_per_set=2)
+    sets = draw_sets([valid], [keys(draws, 6)], sets_per_video=2, clips_per_set=2)
     expected, tolerance = draws * 2 / 5, 5 * np.sqrt(draws * 0.4 * 0.6)
     for side in range(2):
         counts = torch.bincount(sets[:, side].flatten(), minlength=6)
@@ -33,7 +33,7 @@ def test_every_valid_clip_is_equally_likely_in_either_set():
 
 def test_pairs_of_clips_are_equally_likely():
     draws = 20_000
-    sets = draw_sets([torch.ones(draws, 4, dtype=torch.bool)], [keys(draws, 4)], clips_per_set=2)
+    sets = draw_sets([torch.ones(draws, 4, dtype=torch.bool)], [keys(draws, 4)], sets_per_video=2, clips_per_set=2)
     pairs = torch.bincount(sets[:, 0].sort(dim=1).values @ torch.tensor([4, 1]), minlength=16)
     counts = pairs[pairs > 0]
     assert len(counts) == 6

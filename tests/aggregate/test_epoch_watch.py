@@ -7,8 +7,8 @@ from scale_video.aggregate.epoch_watch import EpochWatch
 from scale_video.aggregate.info_nce import Contrast
 
 
-def contrast(loss, accuracy, rows=100, candidates=10):
-    return Contrast(torch.tensor(loss), torch.tensor(accuracy), rows, candidates)
+def contrast(loss, accuracy, rows=100, candidates=10, spread=None):
+    return Contrast(torch.tensor(loss), torch.tensor(accuracy), rows, candidates, spread and torch.tensor(spread))
 
 
 def test_means_over_steps():
@@ -42,3 +42,29 @@ def test_no_rows_and_no_rivals_are_no_error():
     watch = EpochWatch()
     watch.add({"set": contrast(0.0, 1.0, candidates=1)})
     assert watch.at_chance() == []
+
+
+@pytest.mark.parametrize(("spreads", "expected"), [((0.2, 0.1), []), ((0.12, 0.06), ["set"])])
+def test_collapse_is_judged_by_the_mean_spread(spreads, expected):
+    watch = EpochWatch()
+    for spread in spreads:
+        watch.add({"set": contrast(1.0, 0.5, spread=spread), "masked_clip": contrast(1.0, 0.5)})
+    assert watch.means()["set_spread"] == pytest.approx(sum(spreads) / 2)
+    assert watch.collapsed() == expected
+
+
+def test_sums_outlive_an_interruption(tmp_path):
+    whole, begun = EpochWatch(share_before=0.5), EpochWatch(share_before=0.5)
+    steps = [contrast(0.1 * step, 0.3, rows=step, spread=0.7) for step in range(1, 5)]
+    for step in steps:
+        whole.add({"set": step})
+    for step in steps[:2]:
+        begun.add({"set": step})
+    torch.save(begun.to_plain(), tmp_path / "watch")
+    resumed = EpochWatch.from_plain(torch.load(tmp_path / "watch", weights_only=True))
+    for step in steps[2:]:
+        resumed.add({"set": step})
+    assert resumed.means() == whole.means()
+    assert (resumed.share_before, resumed.num_steps) == (0.5, 4)
+    assert resumed.at_chance() == whole.at_chance() == ["set"]  # of ten rows, three may be chance
+    assert resumed.to_plain().keys() == whole.to_plain().keys()

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from scale_video.aggregate.info_nce import info_nce
+from scale_video.aggregate.info_nce import info_nce, spread_of
 
 
 def test_equals_loops():
@@ -32,3 +32,20 @@ def test_without_rows_loss_and_gradient_are_zero():
     assert contrast.loss.item() == contrast.accuracy.item() == 0
     assert targets.grad is not None
     assert not targets.grad.any()
+
+
+def test_spread_equals_loops():
+    vectors = torch.nn.functional.normalize(torch.randn(6, 5, generator=torch.Generator().manual_seed(1)), dim=1)
+    deviations = []
+    for column in vectors.T.tolist():
+        mean = sum(column) / 6
+        deviations.append(math.sqrt(sum((value - mean) ** 2 for value in column) / 6))
+    assert spread_of(vectors).item() == pytest.approx(sum(deviations) / 5 * math.sqrt(5), rel=1e-5)
+
+
+def test_spread_of_all_directions_and_of_one():
+    vectors = torch.nn.functional.normalize(torch.randn(4000, 128, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert spread_of(vectors).item() == pytest.approx(1, abs=0.01)
+    assert spread_of(vectors[:1].expand(50, -1)).item() == 0
+    assert spread_of(vectors[:0]).item() == 0
+    assert not spread_of(vectors.requires_grad_()).requires_grad

@@ -42,6 +42,35 @@ def test_values_that_can_be_worked_out_by_hand():
     assert not normalised[:, Coordinate.TOP : Coordinate.START].any()  # no extent
 
 
+@pytest.mark.parametrize("flips", [True, False])
+def test_absolute_positions_are_those_of_the_store(make_features, flips):
+    data = make_features(num_videos=5, fewer=(3, 1, 0))
+    normalised = normalise_coordinates(data.coordinates, data.valid, flips=flips, positions="absolute")
+    assert normalised.dtype == np.float32
+    for n, k in np.ndindex(data.valid.shape):
+        stored = dict(zip(Coordinate, data.coordinates[n, k].tolist(), strict=True))
+        if flips:
+            stored[Coordinate.FLIP] = 1 if stored[Coordinate.FLIP] else -1
+        else:
+            stored[Coordinate.FLIP] = -1
+        for edge in (Coordinate.START, Coordinate.END):
+            stored[edge] /= 10  # tens of seconds
+        expected = [stored[c] if data.valid[n, k] else 0 for c in Coordinate]
+        np.testing.assert_allclose(normalised[n, k], expected, rtol=1e-6)
+
+
+def test_absolute_positions_tell_a_later_clip_from_an_earlier_one(make_features):
+    data = make_features(num_videos=2)
+    later = data.coordinates.copy()
+    later[:, :, [Coordinate.START, Coordinate.END]] += 30
+    relative, absolute = (
+        [normalise_coordinates(c, data.valid, flips=True, positions=positions) for c in (data.coordinates, later)]
+        for positions in ("relative", "absolute")
+    )
+    np.testing.assert_allclose(*relative, atol=1e-5)
+    np.testing.assert_allclose(absolute[1] - absolute[0], (later - data.coordinates) / 10, atol=1e-5)
+
+
 def test_what_an_invalid_clip_holds_changes_nothing(make_features):
     data = make_features(num_videos=3, fewer=(4, 4))
     dirty = data.coordinates.copy()

@@ -1,7 +1,9 @@
 import csv
 import importlib.util
 import logging
+import math
 import random
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +11,12 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from scale_video.aggregate import run_folder
+from scale_video.aggregate import run_folder, stopwatch
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator, load_record
 from scale_video.aggregate.embed import embed_videos
+from scale_video.aggregate.epoch_watch import EpochWatch
 from scale_video.aggregate.initial_aggregator import initial_aggregator
-from scale_video.aggregate.lightning_module import TrainingDivergedError
+from scale_video.aggregate.lightning_module import TrainingDivergedError, warmup_cosine
 from scale_video.aggregate.pretrain import pretrain
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.run_folder import PlainCheckpointIO
@@ -29,13 +32,13 @@ class Interrupted(Exception):
 
 
 class StopDuring(Callback):
-    """A crash in the middle of an epoch."""
+    """A crash in the middle of an epoch, before the step is saved."""
 
-    def __init__(self, epoch):
-        self.epoch = epoch
+    def __init__(self, epoch, step=1):
+        self.place = (epoch, step)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.current_epoch == self.epoch and batch_idx == 1:
+        if (trainer.current_epoch, batch_idx) == self.place:
             raise Interrupted
 
 
@@ -71,7 +74,7 @@ def test_a_checkpoint_is_plain_and_knows_its_training(run, tiny_config):
     decided = replace(tiny_config, precision="fp32", compile="off")  # what auto is on a CPU
     assert (record.config, record.feature_dim, record.provenance) == (decided, 6, PROVENANCE)
     assert record.epochs_done == 3
-    assert {file.name for file in path.parent.iterdir()} == {"last.ckpt", "metrics.csv"}
+    assert {file.name for file in path.parent.iterdir()} == {"last.ckpt", "best.ckpt", "metrics.csv"}
 
 
 def test_metrics_have_a_row_an_epoch(run):
@@ -106,40 +109,219 @@ def clock(monkeypatch):
     return clock
 
 
-@pytest.mark.parametrize(("every", "saved"), [(0, [1, 2, 3, 4, 5]), (20, [2, 4, 5]), (25, [3, 5]), (60, [5])])
+@pytest.mark.parametrize(("every", "saved"), [(0, list(range(1, 16))), (20, [4, 10, 15]), (25, [7, 15]), (60, [15])])
 def test_checkpoints_are_written_by_time_and_at_the_end(run, tiny_config, clock, monkeypatch, every, saved):
-    epochs = []
+    steps = []
     save = PlainCheckpointIO.save_checkpoint
 
     def spy(self, checkpoint, path, storage_options=None):
-        epochs.append(checkpoint["scale_video"]["epochs_done"])
+        if path.name == "last.ckpt":
+            steps.append(checkpoint["global_step"])
         save(self, checkpoint, path, storage_options)
 
     monkeypatch.setattr(PlainCheckpointIO, "save_checkpoint", spy)
     path = run(replace(tiny_config, epochs=5), checkpoint_every_seconds=every, callbacks=[clock])
-    assert epochs == saved
-    assert load_record(path).epochs_done == 5
+    assert steps == saved
+    record = load_record(path)
+    assert (record.epochs_done, record.share_done, record.is_complete) == (5, 1, True)
 
 
-@pytest.mark.parametrize("every", [0, 20])
-@pytest.mark.parametrize("masking", ["exact", "independent"])
-def test_a_resumed_run_ends_with_the_same_bits(run, tmp_path, tiny_config, clock, every, masking):
-    config = replace(tiny_config, epochs=5, masking=masking)
-    expected = run(config, folder="uninterrupted")
-    with pytest.raises(Interrupted):
-        run(config, checkpoint_every_seconds=every, callbacks=[clock, StopDuring(3)])
-    assert load_record(tmp_path / "run" / "last.ckpt").epochs_done == (3 if every == 0 else 2)
-    path = run(config, checkpoint_every_seconds=every, callbacks=[clock])
-    assert load_record(path).epochs_done == 5
-    assert [row["epoch"] for row in rows(path)] == ["1", "2", "3", "4", "5"]
-    ours, theirs = weights(path), weights(expected)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert torch.equal(ours[name], theirs[name]), name
+def assert_same_bits(path, expected):
+    """Two run folders hold the same, but for seconds."""
+    for name in ("last.ckpt", "best.ckpt"):
+        ours, theirs = (torch.load(p.with_name(name), weights_only=True) for p in (path, expected))
+        assert ours["scale_video"] == theirs["scale_video"]
+        assert ours["state_dict"].keys() == theirs["state_dict"].keys()
+        for key, value in theirs["state_dict"].items():
+            assert torch.equal(ours["state_dict"][key], value), key
     optimiser, reference = (torch.load(p, weights_only=True)["optimizer_states"][0]["state"] for p in (path, expected))
     assert all(torch.equal(optimiser[i]["exp_avg_sq"], reference[i]["exp_avg_sq"]) for i in reference)
     metrics = [[{**row, "seconds": ""} for row in rows(p)] for p in (path, expected)]
     assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize(
+    ("every", "stop", "step", "epochs_done"),
+    [(0, (3, 0), 9, 3), (0, (3, 1), 10, 3), (0, (3, 2), 11, 3), (25, (3, 1), 7, 2)],
+)
+@pytest.mark.parametrize("masking", ["exact", "independent"])
+def test_a_resumed_run_ends_with_the_same_bits(
+    run, tmp_path, tiny_config, clock, every, stop, step, epochs_done, masking
+):
+    config = replace(tiny_config, epochs=5, masking=masking)
+    expected = run(config, folder="uninterrupted")
+    with pytest.raises(Interrupted):
+        run(config, checkpoint_every_seconds=every, callbacks=[clock, StopDuring(*stop)])
+    last = tmp_path / "run" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == step
+    record = load_record(last)
+    assert (record.epochs_done, record.share_done, record.is_complete) == (epochs_done, step / 15, False)
+    path = run(config, checkpoint_every_seconds=every, callbacks=[clock])
+    assert [row["epoch"] for row in rows(path)] == ["1", "2", "3", "4", "5"]
+    assert_same_bits(path, expected)
+
+
+def test_the_seconds_of_an_epoch_are_counted_over_interruptions(run, tiny_config, monkeypatch):
+    class Ticks(Callback):
+        """Every step takes ten seconds."""
+
+        seconds = 0.0
+
+        def perf_counter(self):
+            return self.seconds
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.seconds += 10
+
+    monkeypatch.setattr(run_folder, "time", ticks := Ticks())
+    with pytest.raises(Interrupted):
+        run(checkpoint_every_seconds=0, callbacks=[ticks, StopDuring(1, 2)])
+    ticks.seconds += 1000
+    path = run(callbacks=[ticks])
+    assert [float(row["seconds"]) for row in rows(path)] == [30, 30, 30]
+
+
+def test_the_best_epoch_is_kept(run, monkeypatch):
+    class Third(Callback):
+        """The third epoch is a bad one; so are its weights, but nobody will see them."""
+
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                self.before = {name: value.clone() for name, value in pl_module.aggregator.state_dict().items()}
+                means = EpochWatch.means
+                monkeypatch.setattr(EpochWatch, "means", lambda w: {name: 9 * v for name, v in means(w).items()})
+
+    third = Third()
+    path = run(callbacks=[third])
+    losses = [float(row["loss"]) for row in rows(path)]
+    assert losses[2] > losses[0] > losses[1]
+    best = load_aggregator(path.with_name("best.ckpt"))
+    assert (best.epochs_done, best.share_done, best.config) == (2, pytest.approx(2 / 3), load_record(path).config)
+    assert all(torch.equal(value, third.before[name]) for name, value in best.model.state_dict().items())
+    assert "optimizer_states" not in torch.load(path.with_name("best.ckpt"), weights_only=True)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_steps_in_the_place_of_epochs(run, tiny_config, interrupted):
+    config = replace(tiny_config, steps=7)
+    if interrupted:
+        with pytest.raises(Interrupted):
+            run(config, checkpoint_every_seconds=0, callbacks=[StopDuring(1)])
+    path = run(config)
+    assert torch.load(path, weights_only=True)["global_step"] == 7
+    assert load_record(path).is_complete
+    table = rows(path)
+    assert [row["epoch"] for row in table] == ["1", "2", "3"]  # of the third, one step of three
+    factor = warmup_cosine(7, total_steps=7, warmup_fraction=0.05)
+    assert float(table[-1]["learning_rate"]) == pytest.approx(1e-3 * factor, abs=1e-9)
+    before = path.stat().st_mtime_ns
+    assert run(config) == path
+    assert path.stat().st_mtime_ns == before
+
+
+def test_steps_of_whole_epochs_are_epochs(run, tiny_config):
+    by_steps, by_epochs = (
+        run(replace(tiny_config, steps=6), folder="a"),
+        run(replace(tiny_config, epochs=2), folder="b"),
+    )
+    ours, theirs = weights(by_steps), weights(by_epochs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_minutes_in_the_place_of_epochs(run, tiny_config, monkeypatch):
+    class Ticks(Callback):
+        """Every step takes six seconds, a tenth of a minute."""
+
+        seconds = 0.0
+        rates = ()
+
+        def perf_counter(self):
+            return self.seconds
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.rates = (*self.rates, trainer.optimizers[0].param_groups[0]["lr"])
+            self.seconds += 6
+
+    monkeypatch.setattr(stopwatch, "time", ticks := Ticks())
+    config = replace(tiny_config, minutes=1.0, warmup_fraction=0.0)
+    with pytest.raises(Interrupted):
+        run(config, checkpoint_every_seconds=0, callbacks=[ticks, StopDuring(1)])
+    ticks.seconds += 1000  # nobody trains
+    path = run(config, callbacks=[ticks])
+    assert torch.load(path, weights_only=True)["global_step"] == 10
+    assert load_record(path).is_complete
+    shares = [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9]  # the fifth step was lost with the crash
+    expected = [1e-3 * (1 + math.cos(math.pi * share / 10)) / 2 for share in shares]
+    assert ticks.rates == pytest.approx(expected, abs=1e-8)
+
+
+def test_weights_that_are_not_finite_are_not_saved(run, tiny_config):
+    class Spoil(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.global_step == 4:
+                pl_module.set_head.layers[0].weight.data.fill_(torch.inf)
+
+    with pytest.raises(TrainingDivergedError, match="weights not finite in epoch 2, step 4; lower learning_rate"):
+        run(checkpoint_every_seconds=0, callbacks=[Spoil()])
+    path = run()
+    assert all(value.isfinite().all() for value in weights(path).values())
+
+
+class Received(BaseException):
+    """What the caller's own handler does with a signal."""
+
+
+class Signal(Callback):
+    """Signals, in the middle of steps."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        while self.steps and self.steps[0] == trainer.global_step:
+            signal.raise_signal(self.steps.pop(0) and signal.SIGTERM)
+
+
+@pytest.fixture
+def handler():
+    def receive(number, frame):
+        raise Received(number)
+
+    before = signal.signal(signal.SIGTERM, receive)
+    yield receive
+    assert signal.getsignal(signal.SIGTERM) is receive
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("step", [1, 4, 5])  # 5: the last one of an epoch
+def test_a_signal_waits_for_the_step_and_its_checkpoint(run, tmp_path, tiny_config, handler, caplog, step):
+    expected = run(folder="uninterrupted")
+    with pytest.raises(Received):
+        run(callbacks=[Signal(step)])
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == step + 1
+    assert f"last.ckpt: stopped after step {step + 1}" in caplog.text
+    assert_same_bits(run(), expected)
+
+
+def test_a_second_signal_does_not_wait(run, tmp_path, handler):
+    with pytest.raises(Received):
+        run(checkpoint_every_seconds=0, callbacks=[Signal(4, 4)])
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_a_signal_during_the_last_step_is_delivered_as_well(run, tmp_path, handler):
+    with pytest.raises(Received):
+        run(callbacks=[Signal(8)])
+    assert load_record(tmp_path / "run" / "last.ckpt").is_complete
+
+
+def test_a_handler_that_returns_ends_pretraining_all_the_same(run, handler):
+    heard = []
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    with pytest.raises(SystemExit) as stopped:
+        run(callbacks=[Signal(2)])
+    assert (stopped.value.code, heard) == (143, [signal.SIGTERM])
+    signal.signal(signal.SIGTERM, handler)
 
 
 def test_seeds_decide_everything_and_the_callers_state_is_left(run, tiny_config):
@@ -206,17 +388,19 @@ def test_an_unreadable_checkpoint_is_refused(run):
         run()
 
 
-def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(run, tiny_config):
+def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(run, tmp_path, clock):
     class Spoil(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if trainer.current_epoch == 2:
                 pl_module.set_head.layers[0].weight.data.fill_(torch.nan)
 
+    clock.seconds = 10.0  # the fourth step is saved, and later ones are not
     message = r"loss of .*set not finite in epoch 3, step 9; lower learning_rate \(0\.001\) or raise warmup_fraction"
     with pytest.raises(TrainingDivergedError, match=message) as error:
-        run(checkpoint_every_seconds=0, callbacks=[Spoil()])
+        run(checkpoint_every_seconds=20, callbacks=[clock, Spoil()])
     assert "\n" not in str(error.value)
-    path = run()  # goes on from the end of the second epoch
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 4
+    path = run()
     assert all(value.isfinite().all() for value in weights(path).values())
 
 

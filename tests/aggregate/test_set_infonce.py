@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -6,24 +7,27 @@ import torch
 from scale_video.aggregate.set_infonce import set_infonce
 
 
-def sets(num_videos, seed=0):
-    z = torch.randn(num_videos, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def sets(num_videos, num_sets=2, seed=0):
+    z = torch.randn(num_videos, num_sets, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(z, dim=-1)
 
 
+@pytest.mark.parametrize("num_sets", [2, 3, 4])
 @pytest.mark.parametrize("temperature", [0.2, 1.0])
-def test_equals_loops(temperature):
-    z = sets(5).tolist()
-    losses = []
+def test_equals_loops(temperature, num_sets):
+    z = sets(5, num_sets).tolist()
+    losses, hits = [], []
     for n in range(5):
-        for side in range(2):
+        for one, other in itertools.permutations(range(num_sets), 2):
             scores = []
-            for other in range(5):
-                similarity = sum(a * b for a, b in zip(z[n][side], z[other][1 - side], strict=True))
+            for video in range(5):
+                similarity = sum(a * b for a, b in zip(z[n][one], z[video][other], strict=True))
                 scores.append(math.exp(similarity / temperature))
             losses.append(-math.log(scores[n] / sum(scores)))
-    contrast = set_infonce(sets(5), temperature=temperature)
-    assert contrast.loss.item() == pytest.approx(sum(losses) / 10, abs=1e-5)
+            hits.append(scores[n] == max(scores))
+    contrast = set_infonce(sets(5, num_sets), temperature=temperature)
+    assert contrast.loss.item() == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    assert contrast.accuracy.item() == pytest.approx(sum(hits) / len(hits))
 
 
 def test_accuracy_counts_both_directions():
@@ -44,9 +48,9 @@ def test_equal_sets_give_a_finite_loss_and_gradient():
     assert z.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 8), (4, 8)])
+@pytest.mark.parametrize("shape", [(4, 1, 8), (4, 8)])
 def test_wrong_shape(shape):
-    with pytest.raises(ValueError, match=r"z must be \(videos, 2, dim\), got \(4, "):
+    with pytest.raises(ValueError, match=r"z must be \(videos, sets, dim\) with at least 2 sets, got \(4, "):
         set_infonce(torch.zeros(shape), temperature=0.2)
 
 

@@ -209,11 +209,11 @@ def test_a_training_that_is_not_complete_is_said_in_its_rows(
     run_pretraining(experiment)
 
     def unfinished(path: Path) -> LoadedAggregator:
-        return replace(load_aggregator(path), epochs_done=1)
+        return replace(load_aggregator(path), epochs_done=1, share_done=0.5)
 
     monkeypatch.setattr(seed_runs, "load_aggregator", unfinished)
     for row in run_evaluation(experiment, protocols=("knn",), representations=("x", "cls")):
-        assert ("pre-trained for 1 of 2 epochs" in row.note) == (row.representation == "cls")
+        assert ("pre-trained for 50% of 2 epochs" in row.note) == (row.representation == "cls")
 
 
 def test_test_videos_change_no_checkpoint(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> None:

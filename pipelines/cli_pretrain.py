@@ -1,0 +1,79 @@
+"""``scale-video pretrain``: its options."""
+
+from typing import Any
+
+import click
+
+from scale_video.pipelines import cli_options, cli_probe
+from scale_video.pipelines.cli_options import options
+
+_LENGTHS = ("epochs", "steps", "minutes")
+
+_TRAINING = options(
+    click.option("--epochs", type=click.IntRange(min=1), help="How long: --set pretrain.epochs=N, say."),
+    click.option("--steps", type=click.IntRange(min=1), help="How long, in steps instead."),
+    click.option(
+        "--minutes",
+        type=click.FloatRange(min=0, min_open=True),
+        help="How long, in minutes of training instead; no two such runs are equal to the bit.",
+    ),
+    click.option("--batch-size", type=click.IntRange(min=2), help="Videos a step: --set pretrain.batch_size=N."),
+    click.option(
+        "--learning-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="At the end of the warm-up: --set pretrain.learning_rate=X.",
+    ),
+)
+
+
+@click.command()
+@cli_probe.EXPERIMENT
+@click.option(
+    "--views",
+    callback=cli_options.comma_separated,
+    metavar="NAME[,NAME]",
+    help="Where sets of clips come from: two of one view, or one of each of two, such as random,augmented.  "
+    "[default: the preset's train_view]",
+)
+@_TRAINING
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="What a crash may cost; 0: a checkpoint after every step.",
+)
+@click.option("--restart", is_flag=True, help="Delete the checkpoints of these seeds and train anew.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs as well (extra [tensorboard]).")
+def pretrain(restart: bool, tensorboard: bool, checkpoint_every: float, **given: Any) -> None:
+    """Stage 2: train the aggregator.
+
+    One training per seed, on the training videos of the split; run it again to resume. Prints the checkpoints. What
+    --set pretrain.KEY=VALUE can change: docs/pretraining.md.
+    """
+    from scale_video.pipelines.interruption import interruptible
+    from scale_video.pipelines.pretraining import run_pretraining
+
+    request = cli_probe.experiment_request({**given, "overrides": (*given["overrides"], *_shorthands(given))})
+    with interruptible(f"run the same command again{', without --restart,' if restart else ''} to go on"):
+        checkpoints = run_pretraining(
+            request, restart=restart, tensorboard=tensorboard, checkpoint_every_seconds=checkpoint_every
+        )
+    for path in checkpoints:
+        click.echo(path)
+
+
+def _shorthands(given: dict[str, Any]) -> list[str]:
+    """The overrides that options of their own stand for.
+
+    Raises:
+        ValueError: more than one length.
+    """
+    lengths = [name for name in _LENGTHS if given[name] is not None]
+    if len(lengths) > 1:
+        raise ValueError(f"--{lengths[0]} and --{lengths[1]} both say how long to train; give one of them")
+    values = {name: given[name] for name in (*lengths, "batch_size", "learning_rate") if given[name] is not None}
+    if lengths:  # the preset's may be another one
+        values |= {name: 0 for name in ("steps", "minutes") if name not in lengths}
+    return [f"pretrain.{name}={value}" for name, value in values.items()]
