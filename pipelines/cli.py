@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scale_video.pipelines import cli_extract, cli_options, cli_probe, cli_results, cli_store
+from scale_video.pipelines import cli_extract, cli_options, cli_pretrain, cli_probe, cli_results, cli_store
 from scale_video.pipelines.cli_options import options
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ for command in (
     cli_store.verify,
     cli_store.failures,
     cli_store.show,
+    cli_pretrain.pretrain,
     cli_probe.evaluate,
     cli_probe.knn,
     cli_probe.linear,
@@ -69,28 +70,6 @@ for command in (
     cli_results.compare,
 ):
     main.add_command(command)
-
-
-@main.command()
-@cli_probe.EXPERIMENT
-@click.option(
-    "--views",
-    callback=cli_options.comma_separated,
-    metavar="NAME[,NAME]",
-    help="Where sets of clips come from: two of one view, or one of each of two, such as random,augmented.  "
-    "[default: the preset's train_view]",
-)
-@click.option("--restart", is_flag=True, help="Delete the checkpoints of these seeds and train anew.")
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs as well (extra [tensorboard]).")
-def pretrain(restart: bool, tensorboard: bool, **given: Any) -> None:
-    """Stage 2: train the aggregator.
-
-    One training per seed, on the training videos of the split; run it again to resume. Prints the checkpoints.
-    """
-    from scale_video.pipelines.pretraining import run_pretraining
-
-    for path in run_pretraining(cli_probe.experiment_request(given), restart=restart, tensorboard=tensorboard):
-        click.echo(path)
 
 
 _DEMO = options(
