@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scale_video.aggregate.counter_random import Purpose, derived_seed, random_keys
-from scale_video.aggregate.normalise_coordinates import normalise_coordinates
+from scale_video.aggregate.normalise_coordinates import Positions, normalise_coordinates
 from scale_video.aggregate.residency import Residence, decided_residence
 from scale_video.store.clip_features import ClipFeatures
 
@@ -28,6 +28,8 @@ class Share(NamedTuple):
 class OpenClips(Protocol):
     """Clips of N videos of one or two views, ready to be gathered; all tensors are on one device."""
 
+    order: str
+    """What the order of an epoch's videos depends on, besides seed and epoch."""
     features: Sequence[Tensor]
     """Of each view, shape (places, K, D), float16."""
     coordinates: Sequence[Tensor]
@@ -73,7 +75,15 @@ class ClipSource(Protocol):
             ranks_here: Processes on this machine that train together; each has features of its own.
         """
 
-    def open(self, residence: Residence, device: torch.device, *, share: Share, reserved_bytes: int) -> OpenClips:
+    def open(
+        self,
+        residence: Residence,
+        device: torch.device,
+        *,
+        share: Share,
+        reserved_bytes: int,
+        positions: Positions = "relative",
+    ) -> OpenClips:
         """Have the features where they are to live; called again with the same, it gives the same.
 
         Args:
@@ -81,6 +91,7 @@ class ClipSource(Protocol):
             device: Where training happens.
             share: Which part of every batch is this process's own.
             reserved_bytes: What batches take of the memory for streamed features.
+            positions: How coordinates are normalised.
         """
 
 
@@ -97,6 +108,7 @@ class ResidentClips:
     def __init__(
         self, features: Sequence[Tensor], coordinates: Sequence[Tensor], valid: Sequence[Tensor], *, share: Share
     ) -> None:
+        self.order = "all videos at random"
         self.features, self.coordinates, self.valid = features, coordinates, valid
         self._share = share
 
@@ -137,19 +149,28 @@ class LoadedClips:
         on_device = decided_residence("auto", num_bytes=num_bytes, device=device, ranks_here=ranks_here)
         return on_device if on_device.kind == "device" else Residence("memory", on_device.memory_bytes)
 
-    def open(self, residence: Residence, device: torch.device, *, share: Share, reserved_bytes: int) -> OpenClips:
+    def open(
+        self,
+        residence: Residence,
+        device: torch.device,
+        *,
+        share: Share,
+        reserved_bytes: int,
+        positions: Positions = "relative",
+    ) -> OpenClips:
         """Put them on the device, or leave them where they are."""
         where = device if residence.kind == "device" else torch.device("cpu")
-        if self._opened is None or self._opened[0] != (where, share):
+        key = where, share, positions
+        if self._opened is None or self._opened[0] != key:
             # from_numpy warns of arrays that can't be written, such as memory maps
             features = [torch.from_numpy(np.require(view.features, requirements=["C", "W"])) for view in self._views]
             valid = [torch.from_numpy(np.require(view.valid, requirements=["W"])) for view in self._views]
             coordinates = [
-                torch.from_numpy(normalise_coordinates(view.coordinates, view.valid, flips=True))
+                torch.from_numpy(normalise_coordinates(view.coordinates, view.valid, flips=True, positions=positions))
                 for view in self._views
             ]
             parts = ([tensor.to(where) for tensor in tensors] for tensors in (features, coordinates, valid))
-            self._opened = (where, share), ResidentClips(*parts, share=share)
+            self._opened = key, ResidentClips(*parts, share=share)
         return self._opened[1]
 
 

@@ -1,12 +1,12 @@
-"""Feeds pre-training with whole batches of clip sets, gathered from features in memory.
+"""Feeds pre-training with whole batches of clip sets, gathered from features wherever they live.
 
 Collating samples one by one costs 3.5 to 5.7 times more than one gather a batch (measured); hence no ``DataLoader``.
-Features stay float16 until they are on the training device. This is where arrays become tensors.
+Features stay float16 until they are on the training device.
 """
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,18 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from scale_video.aggregate.clip_sets import draw_masked_clips, draw_sets
+from scale_video.aggregate.clip_source import ClipSource, LoadedClips, OpenClips, Share
 from scale_video.aggregate.counter_random import Purpose, derived_seed, random_keys
-from scale_video.aggregate.normalise_coordinates import normalise_coordinates
 from scale_video.aggregate.pretrain_config import PretrainConfig
+from scale_video.aggregate.read_ahead import ITEMS_AHEAD, read_ahead
+from scale_video.aggregate.residency import Residence
 from scale_video.store.clip_features import ClipFeatures
+
+_PLACES: Final = {
+    "device": "on the device",
+    "memory": "in memory",
+    "stream": "streamed from the store",
+}
 
 _logger = logging.getLogger(__name__)
 
@@ -35,49 +43,63 @@ class ClipSetBatch(NamedTuple):
 
 
 class ClipSetDataModule(LightningDataModule):
-    """Batches of clip sets whose sequence depends on (seed, epoch) alone.
+    """Batches of clip sets whose sequence depends on (seed, epoch) alone, and on the window where they are streamed.
 
-    An epoch sees every usable video once, but for the last ones that don't fill a batch.
+    An epoch sees every usable video once, but for the last ones that don't fill a batch. Of several ranks, each is
+    given an equal part of every batch; without a trainer there is one.
 
     Args:
-        features: The training videos.
+        clips: The training videos.
         config: Batch, sets, masks and seed.
-        second_view: Another view of the same videos, where the second set of each video comes from; None: both sets
-            come from ``features``.
+        second_view: Another view of the same videos, where the second set of each video comes from, if ``clips`` are
+            features of one view; None: both sets come from ``clips``.
+        num_ranks: Processes that train together.
+        ranks_here: Those of them on this machine.
 
     Raises:
-        ValueError: the sets need more clips than a view holds, fewer than two videos have that many, or the videos or
-            the features of two views do not go together.
+        ValueError: the sets need more clips than a view holds, fewer than two videos have that many, the videos or
+            the features of two views do not go together, or these are to give more than a set each, or a batch cannot
+            be shared out evenly.
     """
 
     def __init__(
-        self, features: ClipFeatures, config: PretrainConfig, *, second_view: ClipFeatures | None = None
+        self,
+        clips: ClipSource | ClipFeatures,
+        config: PretrainConfig,
+        *,
+        second_view: ClipFeatures | None = None,
+        num_ranks: int = 1,
+        ranks_here: int = 1,
     ) -> None:
         super().__init__()
-        views = [features]
-        if second_view is not None:
-            _check_same_videos(features, second_view)
-            views.append(second_view)
+        source: ClipSource
+        if isinstance(clips, ClipFeatures):
+            source = LoadedClips(clips) if second_view is None else LoadedClips(clips, second_view)
+        else:
+            source = clips
         self.config = config
-        self._rows = torch.from_numpy(usable_videos([view.valid for view in views], config))
-        # from_numpy warns of arrays that can't be written, such as memory maps; each of shape (N, K, …)
-        self._features = [torch.from_numpy(np.require(view.features, requirements=["C", "W"])) for view in views]
-        self._valid = [torch.from_numpy(np.require(view.valid, requirements=["W"])) for view in views]
-        self._coordinates = [
-            torch.from_numpy(
-                normalise_coordinates(view.coordinates, view.valid, flips=True, positions=config.model.positions)
-            )
-            for view in views
-        ]
-        self.training_video_ids = tuple(features.video_ids[row] for row in self._rows.tolist())
-        self.batch_size = min(config.batch_size, self.num_videos)
+        self._source = source
+        self._num_ranks = num_ranks
+        self._ranks_here = ranks_here
+        self._opened: OpenClips | None = None
+        self._order_before: str | None = None
+        num_views = len(source.valid)
+        self._rows = torch.from_numpy(usable_videos(source.valid, config))
+        self.training_video_ids = tuple(source.video_ids[row] for row in self._rows.tolist())
+        self.batch_size = even_batch_size(config.batch_size, num_videos=self.num_videos, num_ranks=num_ranks)
         if self.batch_size < config.batch_size:
             _logger.warning("batch_size lowered from %d to the %d usable videos", config.batch_size, self.batch_size)
-        if left_out := features.num_videos - self.num_videos:
-            needed = clips_needed(len(views), config)
-            of_each = " in each view" if len(views) > 1 else ""
+        if left_out := len(source.video_ids) - self.num_videos:
+            needed = clips_needed(num_views, config)
+            of_each = " in each view" if num_views > 1 else ""
+            failed = int((~np.any([of_view.any(axis=1) for of_view in source.valid], axis=0)).sum())
             _logger.warning(
-                "%d of %d videos left out: fewer than %d clips%s", left_out, features.num_videos, needed, of_each
+                "%d of %d videos left out: fewer than %d clips%s%s",
+                left_out,
+                len(source.video_ids),
+                needed,
+                of_each,
+                f" ({failed} of them without any)" if failed else "",
             )
 
     @property
@@ -90,17 +112,79 @@ class ClipSetDataModule(LightningDataModule):
         """Full batches."""
         return self.num_videos // self.batch_size
 
+    def setup(self, stage: str) -> None:
+        """Have the features where they are to live; the first rank decides for all."""
+        trainer = self.trainer
+        assert trainer is not None
+        device = trainer.strategy.root_device
+        residence = self._source.residence(device, ranks_here=self._ranks_here)
+        residence = trainer.strategy.broadcast(residence)
+        if trainer.is_global_zero and residence.reason:
+            _logger.info("features: %s (%s)", _PLACES[residence.kind], residence.reason)
+        self._open(residence, device, share=Share(trainer.global_rank, trainer.world_size))
+
+    def _open(self, residence: Residence, device: torch.device, *, share: Share) -> OpenClips:
+        batches = self.batch_size // self._num_ranks * (ITEMS_AHEAD + 2)
+        of_video = 2 * self.config.clips_per_set * self.config.sets_per_video * self._source.feature_dim
+        opened = self._source.open(
+            residence,
+            device,
+            share=share,
+            reserved_bytes=batches * of_video,
+            positions=self.config.model.positions,
+        )
+        self._opened = opened
+        self._rows = self._rows.to(opened.valid[0].device)
+        self._in_thread = residence.kind == "stream" or (residence.kind == "memory" and device.type == "cuda")
+        self._pinned = residence.kind != "device" and device.type == "cuda"
+        return opened
+
+    @property
+    def _clips(self) -> OpenClips:
+        if self._opened is not None:
+            return self._opened
+        device = torch.device("cpu")
+        return self._open(self._source.residence(device, ranks_here=1), device, share=Share())
+
+    def state_dict(self) -> dict[str, str]:
+        """What an epoch's order depends on besides seed and number."""
+        return {"order": self._clips.order}
+
+    def load_state_dict(self, state: Mapping[str, str]) -> None:
+        """Compare it when the epoch goes on."""
+        self._order_before = state["order"]
+
     def train_dataloader(self) -> "EpochBatches":
         """The batches of the trainer's current epoch."""
         return EpochBatches(self)
 
     def batches(self, epoch: int, *, first_step: int = 0) -> Iterator[ClipSetBatch]:
         """The batches of one epoch, counted from 0; the first of them may be left out without being made."""
-        order = self._rows[self._keys(Purpose.ORDER, epoch, self._rows).squeeze(1).argsort()]
-        for step in range(first_step, self.steps_per_epoch):
-            yield self._batch(order[step * self.batch_size :][: self.batch_size], epoch)
+        clips = self._clips
+        if first_step and self._order_before not in (None, clips.order):
+            _logger.warning(
+                "this epoch began in another order of videos (%s, now %s): some of them come twice in it, others not",
+                self._order_before,
+                clips.order,
+            )
 
-    def _batch(self, rows: Tensor, epoch: int) -> ClipSetBatch:
+        def make() -> Iterator[ClipSetBatch]:
+            schedule = clips.schedule(self._rows, batch_size=self.batch_size, seed=self.config.seed, epoch=epoch)
+            schedule = schedule[first_step:]
+            for rows, places in zip(schedule, clips.places(schedule), strict=True):
+                batch = self._batch(rows, places, epoch)
+                yield ClipSetBatch(*(part.pin_memory() for part in batch)) if self._pinned else batch
+
+        yield from read_ahead(make) if self._in_thread else make()
+
+    def _batch(self, rows: Tensor, places: Tensor, epoch: int) -> ClipSetBatch:
+        """The sets of some videos.
+
+        Args:
+            rows: Which videos, shape (N,).
+            places: Where their features are among those that are at hand, shape (N,).
+            epoch: Its number.
+        """
         config = self.config
         clips = self._sets(Purpose.CLIPS, epoch, rows)  # (N, S, K)
         # as an ablation, a second draw pairs each clip with the coordinates of another
@@ -110,14 +194,14 @@ class ClipSetDataModule(LightningDataModule):
             of_masks.view(-1, config.clips_per_set), masking=config.masking, fraction=config.mask_fraction
         )
         return ClipSetBatch(
-            features=_gather(self._features, rows, clips),
-            coordinates=_gather(self._coordinates, rows, positions),
+            features=_gather(self._clips.features, places, clips),
+            coordinates=_gather(self._clips.coordinates, rows, positions),
             masked_clips=masked_clips,
         )
 
     def _sets(self, purpose: Purpose, epoch: int, rows: Tensor) -> Tensor:
         """Clip indices of every video's sets, shape (N, S, K)."""
-        valid = [of_view[rows] for of_view in self._valid]
+        valid = [of_view[rows] for of_view in self._clips.valid]
         keys = [self._keys(purpose, epoch, rows, v.shape[1], view=view) for view, v in enumerate(valid)]
         config = self.config
         return draw_sets(valid, keys, sets_per_video=config.sets_per_video, clips_per_set=config.clips_per_set)
@@ -160,6 +244,23 @@ def clips_needed(num_views: int, config: PretrainConfig) -> int:
     return config.sets_per_video // num_views * config.clips_per_set
 
 
+def even_batch_size(batch_size: int, *, num_videos: int, num_ranks: int) -> int:
+    """Videos of a step, the same number for each rank; fewer than asked for where there are too few.
+
+    Raises:
+        ValueError: the ranks cannot have equal parts, or there are fewer videos than ranks.
+    """
+    if batch_size % num_ranks:
+        way_out = -(-batch_size // num_ranks) * num_ranks
+        raise ValueError(
+            f"batch_size ({batch_size}) cannot be shared out evenly among {num_ranks} devices; set it to {way_out} "
+            f"(--set pretrain.batch_size={way_out}), or train on another number of devices"
+        )
+    if num_videos < num_ranks:
+        raise ValueError(f"{num_videos} usable videos are too few for {num_ranks} devices; train on fewer devices")
+    return min(batch_size, num_videos // num_ranks * num_ranks)
+
+
 def usable_videos(valid: Sequence[NDArray[np.bool_]], config: PretrainConfig) -> NDArray[np.int64]:
     """Rows of the videos that have clips enough for their sets, ascending.
 
@@ -193,15 +294,6 @@ def usable_videos(valid: Sequence[NDArray[np.bool_]], config: PretrainConfig) ->
             f"of {len(valid[0])}; add videos or lower clips_per_set ({clips_per_set}), or extract more clips of each"
         )
     return rows
-
-
-def _check_same_videos(one: ClipFeatures, other: ClipFeatures) -> None:
-    if one.video_ids != other.video_ids:
-        raise ValueError("the two views must hold the same videos in the same order")
-    if one.feature_dim != other.feature_dim:
-        raise ValueError(
-            f"the two views must hold features of one length, got {one.feature_dim} and {other.feature_dim}"
-        )
 
 
 def _gather(values: Sequence[Tensor], rows: Tensor, clips: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from scale_video.aggregate.clip_sets import Masking
 from scale_video.aggregate.info_nce import Contrast, info_nce, similarity_logits, spread_of
 from scale_video.aggregate.projection_head import ProjectionHead
+from scale_video.aggregate.ranks import counts_of_ranks, gathered, part_of_batch
 
 Negatives = Literal["all", "masked"]
 """Candidates a prediction is compared with: ``all`` clips of the batch, or only the ``masked`` ones."""
@@ -35,7 +37,7 @@ def masked_clip_infonce(predictions: Tensor, targets: Tensor, *, positives: Tens
 
 
 class MaskedClipTask(nn.Module):
-    """The two heads of masked clip modelling and its loss.
+    """The two heads of masked clip modelling and its loss. Of several ranks, the clips of all are candidates.
 
     The targets are trained as well, without a stop-gradient: they are raw features behind a head, which cannot all
     collapse to one point without raising the loss.
@@ -48,6 +50,7 @@ class MaskedClipTask(nn.Module):
         projection_dim: P.
         negatives: Which clips are candidates.
         temperature: Positive scale on cosine similarities.
+        masking: Whether all ranks mask equally many clips (``exact``); of one rank it makes no difference.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class MaskedClipTask(nn.Module):
         projection_dim: int,
         negatives: Negatives,
         temperature: float,
+        masking: Masking = "independent",
     ) -> None:
         super().__init__()
         self.predict = ProjectionHead(width, hidden_dim=prediction_hidden_dim, output_dim=projection_dim, num_layers=2)
         self.target = ProjectionHead(feature_dim, hidden_dim=target_hidden_dim, output_dim=projection_dim, num_layers=3)
         self.negatives = negatives
         self.temperature = temperature
+        self.masking = masking
 
     def forward(self, clips: Tensor, features: Tensor, masked_clips: Tensor) -> Contrast:
         """Predict the masked clips of a batch of N * S * K clips.
@@ -76,13 +81,15 @@ class MaskedClipTask(nn.Module):
             masked_clips: Indices of the masked clips, shape (M,).
 
         Returns:
-            Loss and accuracy.
+            Loss and accuracy; the means over ranks are those of the whole batch.
         """
+        counts = None if self.masking == "exact" else counts_of_ranks(len(masked_clips), device=masked_clips.device)
         predictions = self.predict(clips.index_select(0, masked_clips))  # (M, P)
         if self.negatives == "masked":
             features = features.index_select(0, masked_clips)
             positives = torch.arange(len(masked_clips), device=masked_clips.device)
         else:
             positives = masked_clips
-        targets = self.target(features)
-        return masked_clip_infonce(predictions, targets, positives=positives, temperature=self.temperature)
+        targets, first = gathered(self.target(features), counts if self.negatives == "masked" else None)
+        contrast = masked_clip_infonce(predictions, targets, positives=positives + first, temperature=self.temperature)
+        return part_of_batch(contrast, counts)

@@ -29,6 +29,12 @@ def gathered(rows: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor,
     """
     if num_ranks() == 1:
         return rows, 0
+    together: tuple[Tensor, int] = _gathered(rows, counts)
+    return together
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _gathered(rows: Tensor, counts: Sequence[int] | None) -> tuple[Tensor, int]:
     if counts is None:
         return _AllGather.apply(rows).flatten(0, 1), dist.get_rank() * len(rows)  # type: ignore[no-untyped-call]
     missing = max(counts) - len(rows)
@@ -39,11 +45,17 @@ def gathered(rows: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor,
 
 
 def counts_of_ranks(count: int, *, device: torch.device) -> list[int]:
-    """A number of each rank, by rank; waits for the device."""
+    """A number of each rank, by rank; of several ranks it waits for the device."""
+    if num_ranks() == 1:
+        return [count]
+    counts: list[int] = _counts_of_ranks(count, device)
+    return counts
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _counts_of_ranks(count: int, device: torch.device) -> list[int]:
     own = torch.full((1,), count, device=device)
     counts = [torch.zeros_like(own) for _ in range(num_ranks())]
-    if len(counts) == 1:
-        return [count]
     dist.all_gather(counts, own)
     return [int(of_rank) for of_rank in torch.cat(counts).tolist()]
 

@@ -15,6 +15,7 @@ _OF_DEVICE: Final = 0.5
 """Part of a GPU's free memory that features may take; the rest is for the step, and whoever comes later."""
 _OF_MEMORY: Final = 0.6
 """Part of what is available that features may take if nothing else is said."""
+_OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 _CGROUPS: Final = (
     # where, limit, usage, and what of the usage is cache that the kernel gives back
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
@@ -72,7 +73,7 @@ def available_memory() -> int:
 def _own_cgroups() -> list[Path]:
     """Folders of the control groups that limit this process's memory, of either version, with their parents."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _OWN_CGROUPS.read_text().splitlines()
     except OSError:
         return []  # not Linux
     names = [line.split(":", 2)[2] for line in lines if line.split(":")[1] in ("", "memory")]

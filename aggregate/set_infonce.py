@@ -1,11 +1,12 @@
 """The set loss: disjoint sets of clips of one video should get the same global token, those of other videos not."""
 
-from itertools import combinations
+from itertools import permutations
 
 import torch
 from torch import Tensor
 
 from scale_video.aggregate.info_nce import Contrast, info_nce, similarity_logits, spread_of
+from scale_video.aggregate.ranks import gathered, part_of_batch
 
 
 def set_infonce(z: Tensor, *, temperature: float) -> Contrast:
@@ -19,7 +20,8 @@ def set_infonce(z: Tensor, *, temperature: float) -> Contrast:
         temperature: Positive scale on cosine similarities.
 
     Returns:
-        Loss and accuracy, means over both directions of all S (S - 1) / 2 pairs.
+        Loss and accuracy, means over both directions of all S (S - 1) / 2 pairs. Of several ranks, the sets of all
+        are candidates, and the means over ranks are those of the whole batch.
 
     Raises:
         ValueError: ``z`` is not (N, S, P) with at least two sets, or ``temperature`` is not positive.
@@ -28,15 +30,17 @@ def set_infonce(z: Tensor, *, temperature: float) -> Contrast:
         raise ValueError(f"z must be (videos, sets, dim) with at least 2 sets, got {tuple(z.shape)}")
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    same_video = torch.arange(len(z), device=z.device)
+    candidates, first = gathered(z)
+    same_video = torch.arange(first, first + len(z), device=z.device)
     contrasts = []
-    for one, other in combinations(z.unbind(dim=1), 2):
-        logits = similarity_logits(one, other, temperature=temperature)  # (N, N)
-        contrasts += [info_nce(logits, same_video), info_nce(logits.T, same_video)]
-    return Contrast(
+    for one, other in permutations(range(z.shape[1]), 2):
+        logits = similarity_logits(z[:, one], candidates[:, other], temperature=temperature)  # (N, N of all ranks)
+        contrasts.append(info_nce(logits, same_video))
+    contrast = Contrast(
         loss=torch.stack([contrast.loss for contrast in contrasts]).mean(),
         accuracy=torch.stack([contrast.accuracy for contrast in contrasts]).mean(),
         num_rows=len(z),
-        num_candidates=len(z),
+        num_candidates=len(candidates),
         spread=spread_of(z.flatten(0, 1)),
     )
+    return part_of_batch(contrast)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from scale_video.aggregate.clip_source import OpenClips, ResidentClips, Share
-from scale_video.aggregate.normalise_coordinates import normalise_coordinates
+from scale_video.aggregate.normalise_coordinates import Positions, normalise_coordinates
 from scale_video.aggregate.residency import Residence, Residency, decided_residence
 from scale_video.aggregate.streamed_clips import StreamedClips
 from scale_video.store.block_stream import BlockStream
@@ -79,21 +79,40 @@ class StoredClips:
             limit_bytes=self._limit_bytes,
         )
 
-    def open(self, residence: Residence, device: torch.device, *, share: Share, reserved_bytes: int) -> OpenClips:
+    def open(
+        self,
+        residence: Residence,
+        device: torch.device,
+        *,
+        share: Share,
+        reserved_bytes: int,
+        positions: Positions = "relative",
+    ) -> OpenClips:
         """Read the features, or make ready to stream them. Further trainings use what the first has read.
 
         Raises:
             StoreError: a block cannot be read, or was written anew meanwhile.
         """
-        key = residence.kind, device, share, reserved_bytes
+        key = residence.kind, device, share, reserved_bytes, positions
         if self._opened is None or self._opened[0] != key:
             self._opened = None  # before others are read
-            self._opened = key, self._open(residence, device, share=share, reserved_bytes=reserved_bytes)
+            self._opened = (
+                key,
+                self._open(residence, device, share=share, reserved_bytes=reserved_bytes, positions=positions),
+            )
         return self._opened[1]
 
-    def _open(self, residence: Residence, device: torch.device, *, share: Share, reserved_bytes: int) -> OpenClips:
+    def _open(
+        self,
+        residence: Residence,
+        device: torch.device,
+        *,
+        share: Share,
+        reserved_bytes: int,
+        positions: Positions,
+    ) -> OpenClips:
         coordinates = [
-            torch.from_numpy(normalise_coordinates(stream.coordinates(), stream.valid, flips=True))
+            torch.from_numpy(normalise_coordinates(stream.coordinates(), stream.valid, flips=True, positions=positions))
             for stream in self._streams
         ]
         valid = [torch.from_numpy(of_view) for of_view in self.valid]

@@ -54,6 +54,7 @@ class StreamedClips:
         self._slot_bytes = sum(2 * int(np.prod(shape)) for shape in shapes)
         self._pool_bytes = pool_bytes
         self._num_slots = min(max(0, pool_bytes) // self._slot_bytes, streams[0].num_blocks)
+        self.order = f"{self._num_slots} blocks of {streams[0].num_blocks} at a time, {share.num_ranks} ranks"
         # memory is taken when a slot is first read into
         pools = [np.empty((self._num_slots, *shape), dtype=np.float16) for shape in shapes]
         self._pools = pools
@@ -75,14 +76,14 @@ class StreamedClips:
         videos = batch_size // num_ranks
         num_steps = len(own) // videos
         delays = random_keys(own, 1, seed=derived_seed(seed, epoch, Purpose.DELAYS)).squeeze(1).double() / NUM_KEYS
-        window = float(len(own))
+        window, keys, room = float(len(own)), delays, self._num_slots  # at first, all videos at random
         while True:
-            order = own[(torch.arange(len(own)) + delays * window).argsort()]
-            schedule = order[: num_steps * videos].view(num_steps, videos)
+            schedule = own[keys.argsort()[: num_steps * videos]].view(num_steps, videos)
             needed = _Use(self._block_of[schedule.numpy()]).most_at_once()
-            if needed <= self._num_slots - self._blocks_ahead() or window == 0:
+            if needed <= room or window == 0:
                 break
-            window = 0.0 if window < 1 else window * _NARROWER
+            window = window * _NARROWER if window > 1 else 0.0
+            keys, room = torch.arange(len(own)) + delays * window, self._num_slots - self._blocks_ahead()
         if needed > self._num_slots:
             raise ValueError(
                 f"a batch of {videos} videos lies in {needed} blocks of {self._slot_bytes / 2**20:.3g} MiB, more than "

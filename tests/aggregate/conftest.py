@@ -1,6 +1,7 @@
 """Small features for the tests of pre-training."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,13 @@ import torch
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.set_transformer import SetTransformerConfig
 from scale_video.store.clip_features import ClipFeatures
+from scale_video.store.clip_plan import ClipPlan
+from scale_video.store.create import add_backbone, create_store
+from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.read import FeatureStore
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+from scale_video.store.video_table import VideoTable
+from scale_video.store.write import BlockWriter
 
 MakeFeatures = Callable[..., ClipFeatures]
 
@@ -21,7 +29,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_features() -> MakeFeatures:
     """Random features; the last videos have as many valid clips as `fewer` says."""
 
@@ -51,6 +59,45 @@ def make_features() -> MakeFeatures:
         return ClipFeatures(tuple(f"video{i}" for i in range(num_videos)), features, coordinates, valid)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_store() -> Callable[..., FeatureStore]:
+    """Features as a store of one view, ``random``, or of several, under the backbone ``tiny``."""
+
+    def write(url: str | Path, *views: ClipFeatures, block_size: int, dataset: str = "demo") -> FeatureStore:
+        ids, num_videos = views[0].video_ids, views[0].num_videos
+        videos = VideoTable(ids=ids, paths=ids, groups=ids, labels={}, class_names={}, splits={})
+        probe = VideoProbe(VideoStatus.OK, duration_seconds=5, frames_per_second=10, num_frames=50, height=4, width=4)
+        named = dict(zip(("random", "augmented"), views, strict=False))
+        plans = [
+            ClipPlan(
+                view=name,
+                parameters={"seed": 0},
+                coordinates=view.coordinates,
+                valid=np.ones_like(view.valid),
+                planned=np.ones(num_videos, np.bool_),
+            )
+            for name, view in named.items()
+        ]
+        create_store(
+            url, videos=videos, probes=[probe] * num_videos, plans=plans, attributes={"dataset": dataset},
+            block_size=block_size,
+        )  # fmt: skip
+        for name, view in named.items():
+            add_backbone(url, view=name, name="tiny", feature_dim=view.feature_dim, weights_digest="w0", attributes={})
+            writer = BlockWriter(url, view=name, backbone="tiny")
+            features = np.where(view.valid[..., None], view.features, np.float16(np.nan))
+            there = view.valid.any(axis=1)
+            missing = np.where(there, VideoStatus.PARTIAL, VideoStatus.CORRUPT)
+            status = np.where(view.valid.all(axis=1), VideoStatus.OK, missing).astype(np.uint8)
+            error = tuple("" if ok else "no frames" for ok in view.valid.all(axis=1))
+            for index in range(-(-num_videos // block_size)):
+                rows = slice(index * block_size, (index + 1) * block_size)
+                writer.write(FeatureBlock(index, features[rows], view.valid[rows], status[rows], error[rows]))
+        return FeatureStore.open(url)
+
+    return write
 
 
 @pytest.fixture
