@@ -1,4 +1,4 @@
-"""Says, once, that a training goes nowhere, and what to try."""
+"""Says that a task of a training goes nowhere, and what to try."""
 
 import logging
 from collections import Counter
@@ -14,7 +14,7 @@ _logger = logging.getLogger(__name__)
 
 
 class CollapseWarnings:
-    """Counts, for each task, the epochs in a row that found it at chance or its vectors collapsed.
+    """Counts, for each task, the epochs in a row that found it at chance, or its vectors collapsed.
 
     Args:
         config: Whose values are said to be changed.
@@ -29,18 +29,30 @@ class CollapseWarnings:
         """Judge an epoch after the warm-up."""
         self._at_chance = Counter({task: self._at_chance[task] + 1 for task in watch.at_chance()})
         self._collapsed = Counter({task: self._collapsed[task] + 1 for task in watch.collapsed()})
-        means = watch.means()
-        for task in _after_patience(self._at_chance):
-            _logger.warning(
-                "task '%s' has done no better than chance for %d epochs after the warm-up; %s",
-                task, _PATIENCE_EPOCHS, self._way_out(),
-            )  # fmt: skip
-        for task in _after_patience(self._collapsed):
-            _logger.warning(
-                "the vectors of task '%s' are all but one (spread %.3f, where 1 is healthy) for %d epochs after the "
-                "warm-up; %s",
-                task, means[f"{task}_spread"], _PATIENCE_EPOCHS, self._way_out(),
-            )  # fmt: skip
+        for task in sorted({*self._at_chance, *self._collapsed}):
+            if _PATIENCE_EPOCHS in (self._at_chance[task], self._collapsed[task]):
+                self._warn(task, spread=watch.means().get(f"{task}_spread", 1.0))
+
+    def _warn(self, task: str, *, spread: float) -> None:
+        config = self._config
+        chance = " and does no better than chance" if self._at_chance[task] else ""
+        if self._collapsed[task]:
+            what = f"has collapsed to one vector (spread {spread:.3f}, where 1 is healthy){chance}"
+            way_out = (
+                f"learning_rate {config.learning_rate / 3:.2g} (now {config.learning_rate:g}) and warmup_fraction "
+                f"{max(0.1, 2 * config.warmup_fraction):.2g} (now {config.warmup_fraction:g}); if it still does, the "
+                "features themselves are alike: see what k-NN of `x` makes of them"
+            )
+        else:
+            what = f"does no better than chance, though it has not collapsed (spread {spread:.3f})"
+            way_out = (
+                f"learning_rate {3 * config.learning_rate:.2g} (now {config.learning_rate:g}), or a longer training "
+                f"(now {config.length})"
+            )
+        _logger.warning(
+            "task '%s' %s, %d epochs in a row after the warm-up; if this stays so, train anew with %s",
+            task, what, _PATIENCE_EPOCHS, way_out,
+        )  # fmt: skip
 
     def to_plain(self) -> dict[str, Any]:
         """The counts, as plain values."""
@@ -50,16 +62,3 @@ class CollapseWarnings:
         """Go on from counts of a training that was interrupted."""
         self._at_chance = Counter(plain["at_chance"])
         self._collapsed = Counter(plain["collapsed"])
-
-    def _way_out(self) -> str:
-        config = self._config
-        return (
-            f"if this stays so, train anew with learning_rate {config.learning_rate / 3:.2g} (now "
-            f"{config.learning_rate:g}) and warmup_fraction {max(0.1, 2 * config.warmup_fraction):.2g} (now "
-            f"{config.warmup_fraction:g}); if that changes nothing, the features themselves may be alike: k-NN of `x` "
-            "tells what they are worth"
-        )
-
-
-def _after_patience(num_epochs: Counter[str]) -> list[str]:
-    return [task for task, number in num_epochs.items() if number == _PATIENCE_EPOCHS]

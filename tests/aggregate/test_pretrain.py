@@ -408,8 +408,7 @@ def test_a_collapse_is_said_once(run, tiny_config, make_features, caplog):
     data = make_features()
     same = replace(data, features=np.ones_like(data.features), coordinates=np.zeros_like(data.coordinates))
     run(replace(tiny_config, epochs=3, warmup_fraction=0.0), features=same, folder="whole")
-    said = [r.args[:2] for r in caplog.records if "chance" in r.message]
-    assert sorted(said) == [("masked_clip", 3), ("set", 3)]
+    assert [r.args[0] for r in caplog.records if "chance" in r.message] == ["masked_clip", "set"]
     caplog.clear()
     run(replace(tiny_config, epochs=6, warmup_fraction=0.6), features=same, folder="warming up")
     assert not caplog.records
