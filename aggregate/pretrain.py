@@ -1,4 +1,4 @@
-"""Pre-training from features in memory to ``last.ckpt``, in one call that can be repeated until it is done."""
+"""Pre-training from features to ``last.ckpt``, in one call that can be repeated until it is done."""
 
 import contextlib
 import importlib.util
@@ -16,8 +16,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from scale_video.aggregate.checkpoint import CheckpointError, TrainingRecord, load_record
+from scale_video.aggregate.clip_source import ClipSource
 from scale_video.aggregate.counter_random import Purpose, derived_seed
 from scale_video.aggregate.data_module import ClipSetDataModule
+from scale_video.aggregate.devices import NumDevices, check_nodes, device_type, is_first_rank, num_devices, strategy
 from scale_video.aggregate.execution import decided_compilation, decided_precision
 from scale_video.aggregate.held_signals import HeldSignals, TrainingStoppedError
 from scale_video.aggregate.lightning_module import SetPretraining
@@ -30,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 def pretrain(
-    features: ClipFeatures,
+    clips: ClipSource | ClipFeatures,
     config: PretrainConfig,
     *,
     second_view: ClipFeatures | None = None,
@@ -41,6 +43,8 @@ def pretrain(
     tensorboard: bool = False,
     checkpoint_every_seconds: float = 60,
     accelerator: str = "auto",
+    devices: NumDevices = 1,
+    nodes: int = 1,
     callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train a set transformer on sets of clips, without labels.
@@ -53,10 +57,14 @@ def pretrain(
     SIGINT, SIGTERM and SIGHUP wait for the end of the step and for a checkpoint, and then have the effect that they
     would have had at once. A second one does not wait.
 
+    On several devices each is a process of its own, which Lightning starts by running this program once more. They
+    train as one device would on the whole batch.
+
     Args:
-        features: The training videos.
+        clips: The training videos.
         config: What to learn, and how.
-        second_view: Another view of the same videos: the second set of each comes from there.
+        second_view: Another view of the same videos, where ``clips`` are features of one: the second set of each video
+            comes from there.
         run_dir: The run's folder; made if absent.
         provenance: What identifies the features (store, backbone, digests of weights and plan): str, int, float, bool,
             list or dict. Kept in the checkpoint, and compared when resuming.
@@ -66,13 +74,16 @@ def pretrain(
         checkpoint_every_seconds: Age of the last checkpoint at which the end of a step writes the next; 0: every step.
             The last step always does.
         accelerator: Lightning's: ``auto`` takes a GPU if there is one, ``cpu`` never does.
+        devices: How many of each node; ``auto``: all GPUs, or one CPU.
+        nodes: How many; each runs the program, and sees the same run folder.
         callbacks: Further Lightning callbacks.
 
     Returns:
         Path of ``last.ckpt``.
 
     Raises:
-        ValueError: too few clips or videos for two sets, a provenance that is not plain, or no TensorBoard installed.
+        ValueError: too few clips or videos for two sets, fewer devices than asked for, a batch that they cannot share,
+            nodes that don't know each other, a provenance that is not plain, or no TensorBoard installed.
         CheckpointError: ``last.ckpt`` is unreadable, or stems from another configuration or other features.
         TrainingDivergedError: a loss is no longer finite.
         SystemExit: a signal came whose handler did not end the program.
@@ -82,10 +93,11 @@ def pretrain(
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("tensorboard=True needs TensorBoard; install it with: pip install 'scale-video[tensorboard]'")
     config = _decided(config, accelerator)
-    data = ClipSetDataModule(features, config, second_view=second_view)
+    devices = num_devices(devices, accelerator=accelerator)
+    data = ClipSetDataModule(clips, config, second_view=second_view, num_ranks=devices * nodes, ranks_here=devices)
     record = TrainingRecord(
         config=config,
-        feature_dim=features.feature_dim,
+        feature_dim=clips.feature_dim,
         training_video_ids=data.training_video_ids,
         provenance=dict(provenance),
     )
@@ -99,11 +111,13 @@ def pretrain(
         return checkpoint
     signals = HeldSignals()
     folder = RunFolder(run_dir, checkpoint_every_seconds=checkpoint_every_seconds, signals=signals)
-    extra = [*callbacks, PretrainProgress()] if progress else [*callbacks]
+    extra = [*callbacks, PretrainProgress()] if progress and is_first_rank() else [*callbacks]
     with _quiet_lightning(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         trainer = Trainer(
             accelerator=accelerator,
-            devices=1,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy(config, num_ranks=devices * nodes),
             max_epochs=_max_epochs(config, data.steps_per_epoch),
             callbacks=[_SeededDropout(), _EndOfTraining(), folder, *extra],
             plugins=[PlainCheckpointIO()],
@@ -113,6 +127,7 @@ def pretrain(
             enable_model_summary=False,
             default_root_dir=run_dir,
         )
+        check_nodes(trainer)
         try:
             trainer.fit(SetPretraining(record), datamodule=data, ckpt_path=checkpoint if resumed else None)
         except TrainingStoppedError as stopped:
@@ -133,12 +148,11 @@ def _max_epochs(config: PretrainConfig, steps_per_epoch: int) -> int:
 
 def _decided(config: PretrainConfig, accelerator: str) -> PretrainConfig:
     """The configuration with what ``auto`` means on this device, as checkpoints record it."""
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    device_type = "cuda" if on_gpu else "cpu"
+    on = device_type(accelerator)
     return replace(
         config,
-        precision=decided_precision(config.precision, device_type=device_type),
-        compile=decided_compilation(config.compile, device_type=device_type),
+        precision=decided_precision(config.precision, device_type=on),
+        compile=decided_compilation(config.compile, device_type=on),
     )
 
 
@@ -155,12 +169,13 @@ def _is_complete(checkpoint: Path, record: TrainingRecord) -> bool:
 
 
 class _SeededDropout(Callback):
-    """Derives dropout from (seed, step), so that resumed steps repeat; dropout knows only the global generators."""
+    """Derives dropout from (seed, step, rank), so that resumed steps repeat; it knows only the global generators."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
         assert isinstance(pl_module, SetPretraining)
-        torch.manual_seed(derived_seed(pl_module.record.config.seed, trainer.global_step, Purpose.DROPOUT))
+        of_rank = (trainer.global_rank,) if trainer.global_rank else ()
+        torch.manual_seed(derived_seed(pl_module.record.config.seed, trainer.global_step, Purpose.DROPOUT, *of_rank))
 
 
 class _EndOfTraining(Callback):

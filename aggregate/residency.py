@@ -1,6 +1,5 @@
 """Where features live while they are trained on: on the device, in memory, or in the store, from which they stream."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -94,11 +93,6 @@ def _free_in(folder: Path, *, limit: str, usage: str, cache: str) -> list[int]:
     except (OSError, ValueError):
         return []
     return [int(bound) - used + int(said.get(cache, 0))] if bound.isdigit() else []
-
-
-def ranks_on_this_machine(*, num_devices: int) -> int:
-    """Processes that share this machine's memory: as many as devices, or as whoever started them says."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", num_devices))
 
 
 def _gib(num_bytes: float) -> str:
