@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scale_video.pipelines import cli_extract, cli_options, cli_pretrain, cli_probe, cli_results, cli_store
+from scale_video.pipelines import cli_extract, cli_options, cli_pretrain, cli_probe, cli_results, cli_store, cli_use
 from scale_video.pipelines.cli_options import options
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ for command in (
     cli_probe.retrieval,
     cli_results.table,
     cli_results.compare,
+    cli_use.export,
+    cli_use.embed,
+    cli_use.search,
 ):
     main.add_command(command)
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from scale_video.extract.backbones.protocol import Backbone
+from scale_video.extract.backbones.registry import parse_backbone
 from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits
 from scale_video.extract.probe import content_digest
 from scale_video.extract.video_file import VideoFileError
@@ -77,13 +78,14 @@ class Recomputation:
             for view in store.views()
             for name in store.backbones(view)
         ]
+        given = {backbone.name: backbone for backbone in map(parse_backbone, request.backbones)}
         backbones: dict[tuple[str, ...], Backbone] = {}
         for target in self._targets:
             described = ("weights_digest", "layer", "preprocessing", "num_frames", "precision")
             key = target.name, *(str(target.attributes.get(name)) for name in described)
             if key not in backbones:
                 backbones[key] = load_recorded(
-                    target.name, target.attributes, device=request.device, given=request.backbones
+                    target.name, target.attributes, device=request.device, given=given.get(target.name)
                 )
             target.backbone = backbones[key]
             where = f"{target.features} in store {target.store.location.url!r}"

@@ -1,6 +1,6 @@
 """The backbone behind recorded features, loaded again: from its own source, or from where the user says it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +8,12 @@ from scale_video.extract.backbones.identity import differences
 from scale_video.extract.backbones.placement import choose
 from scale_video.extract.backbones.protocol import Backbone
 from scale_video.extract.backbones.registry import load_backbone, parse_backbone
+from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.store.errors import PlanMismatchError
 
 
 def load_recorded(
-    name: str, attributes: Mapping[str, Any], *, device: str = "auto", given: Sequence[str] = ()
+    name: str, attributes: Mapping[str, Any], *, device: str = "auto", given: BackboneRequest | None = None
 ) -> Backbone:
     """Load the backbone that some features say they are of, or the one that the user says they are.
 
@@ -20,14 +21,12 @@ def load_recorded(
         name: Of the features.
         attributes: Of the features' group in a store.
         device: ``auto``, ``cpu`` or ``cuda``.
-        given: ``family:source@name`` of backbones whose own source does not lead to their weights.
+        given: Where its weights are, if its own source does not lead to them.
 
     Raises:
         ValueError: weights that cannot be had.
     """
-    named = {backbone.name: backbone for backbone in map(parse_backbone, given)}
-    source = str(attributes["source"])
-    backbone = named.get(name) or replace(parse_backbone(source), name=name)
+    backbone = given or replace(parse_backbone(str(attributes["source"])), name=name)
     normalisation = attributes["preprocessing"].get("normalisation", "own")
     device, _ = choose(device, "auto")
     # Half precision is slow on a CPU, and float32 is what it approximates.

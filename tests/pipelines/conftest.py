@@ -2,9 +2,11 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType, ModuleType, SimpleNamespace
 
 import av
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from transformers import VideoMAEConfig, VideoMAEModel
 
+from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits
 from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
 from scale_video.pipelines.cli import main
 from scale_video.pipelines.paths import ExperimentRequest
@@ -155,6 +158,48 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
 def small_training() -> tuple[str, ...]:
     """Options that make pre-training a matter of a second."""
     return tuple(part for override in SMALL_TRAINING for part in ("--set", override))
+
+
+@dataclass(frozen=True)
+class TrainedFolder:
+    """Videos, the store of their features, and the folder of an aggregator's run on them."""
+
+    videos: Path
+    store: Path
+    run: Path
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory, small_training: tuple[str, ...]) -> TrainedFolder:
+    """Ten short videos, one of them broken, extracted by the shipped backbone, and an aggregator trained on them."""
+    root = tmp_path_factory.mktemp("trained")
+    for seed in range(9):
+        write_video(root / "videos" / "ab"[seed % 2] / f"ü {seed}.mp4", seed=seed, num_frames=60 + 5 * seed)
+    (root / "videos" / "b" / "broken.mp4").write_bytes(b"no film")
+    common = ("--dataset", "folder", "--store", root / "folder.zarr", "--backbone", "motion3d")
+    extract = ("--data", root / "videos", "--views", "random", "--workers", 1, "--threads", "--no-estimate",
+               "--block-size", 4, "--max-failures", "50%", "--clips", 16)  # fmt: skip
+    pretrain = ("--runs", root / "runs", *small_training, "--set", "train_view=random", "--videos", "all")
+    for command in (("extract", *common, *extract), ("pretrain", *common, *pretrain)):
+        result = CliRunner().invoke(main, [str(part) for part in command])
+        assert result.exit_code == 0, result.output
+    (run,) = root.glob("runs/**/seed0")
+    return TrainedFolder(root / "videos", root / "folder.zarr", run)
+
+
+@pytest.fixture(scope="session")
+def _decoders() -> Iterator[ClipDecoders]:
+    with closing(ClipDecoders(DecodeLimits())) as decoders:
+        yield decoders
+
+
+@pytest.fixture
+def one_decoder(_decoders: ClipDecoders, monkeypatch: pytest.MonkeyPatch) -> ClipDecoders:
+    """Commands that decode share one process of this session, which takes seconds to start."""
+    lent = SimpleNamespace(decode=_decoders.decode, probe=_decoders.probe, close=lambda: None)
+    for name in ("embedding", "search", "strips", "clip_export"):
+        monkeypatch.setattr(f"scale_video.pipelines.{name}.ClipDecoders", lambda limits: lent)
+    return _decoders
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,142 @@
+"""An export is probed, embedded with and refused as its checkpoint is; its card can be followed without us."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+
+from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
+from scale_video.aggregate.embed import embed_clips, embed_videos
+from scale_video.pipelines.evaluation import run_evaluation
+from scale_video.pipelines.export import run_export
+from scale_video.pipelines.paths import ExperimentRequest
+from scale_video.pipelines.pretraining import run_pretraining
+from scale_video.store.read import FeatureStore
+
+MakeStore = Callable[..., str]
+Requests = Callable[..., ExperimentRequest]
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def trained(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> tuple[ExperimentRequest, Path]:
+    """An experiment on random features, and its checkpoint."""
+    request = request_for(make_store(tmp_path / "a.zarr"))
+    (checkpoint,) = run_pretraining(request)
+    return request, checkpoint
+
+
+def test_an_export_is_probed_as_its_checkpoint(trained: tuple[ExperimentRequest, Path], tmp_path: Path) -> None:
+    request, checkpoint = trained
+    result = run_export(checkpoint.parent, tmp_path / "out" / "x.safetensors")
+    assert (result.num_training_videos, result.complete, result.has_recipe) == (28, True, True)
+    records = [
+        run_evaluation(request, protocols=("knn",), representations=("cls", "x+h+cls"), checkpoints=[path])
+        for path in (checkpoint, result.output)
+    ]
+    for ours, theirs in zip(*records, strict=True):
+        assert ours == replace(theirs, checkpoint=ours.checkpoint, seconds=ours.seconds)
+        assert ours.pretrain_videos == "train"
+
+
+def test_seen_test_videos_are_refused_by_their_digests(trained: tuple[ExperimentRequest, Path], tmp_path: Path) -> None:
+    on_all = replace(trained[0], videos="all")
+    (checkpoint,) = run_pretraining(on_all)
+    export = run_export(checkpoint).output
+    with pytest.raises(ValueError, match="was pre-trained on test videos of this split"):
+        run_evaluation(trained[0], protocols=("knn",), representations=("cls",), checkpoints=[export])
+    (record,) = run_evaluation(
+        trained[0], protocols=("knn",), representations=("cls",), checkpoints=[export], allow_seen=True
+    )
+    assert (record.seen, record.pretrain_videos) == (True, "all")
+    assert b"a/00.mp4" not in export.read_bytes()
+
+
+def test_the_header_and_the_card_say_where_it_comes_from(trained: tuple[ExperimentRequest, Path]) -> None:
+    request, checkpoint = trained
+    result = run_export(checkpoint)
+    assert result.output == checkpoint.with_name("aggregator.safetensors")
+    header = _header(result.output)
+    store = FeatureStore.open(request.store)
+    assert header["provenance"]["plan_digest"] == store.plan_digest("random")
+    assert header["provenance"]["recipe"]["view"] == dict(store.plan_parameters("random"))
+    assert header["provenance"]["recipe"]["backbone"]["weights_digest"] == "w0"
+    assert header["config"] == load_aggregator(checkpoint).config.to_mapping()
+    assert {
+        "training_video_ids": [],
+        "num_training_videos": 28,
+        "backbone_licence": "unknown",
+    }.items() <= header.items()
+    page = result.card.read_text()
+    for text in (store.plan_digest("random"), "w0", "| videos | 28 |", "folder", "1, train", result.aggregator_digest):
+        assert text in page
+    assert str(checkpoint.parent) not in page
+    assert str(checkpoint.parent).encode() not in result.output.read_bytes()
+
+
+@pytest.mark.parametrize("view", ["random", "grid"])
+def test_the_cards_program_computes_the_same_without_us(
+    trained: tuple[ExperimentRequest, Path], view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, _ = trained
+    (checkpoint,) = run_pretraining(replace(request, overrides=(*request.overrides, f"train_view={view}"), label=view))
+    result = run_export(checkpoint)
+    (program,) = re.findall(r"```python\n(.*?)```", result.card.read_text(), flags=re.DOTALL)
+    assert "scale_video." not in program  # nothing of ours is imported
+    monkeypatch.chdir(checkpoint.parent)
+    theirs: dict[str, Any] = {}
+    exec(program, theirs)  # the page promises that this works
+    features = FeatureStore.open(request.store).read_features(view, "tiny", np.arange(5))
+    model = load_aggregator(checkpoint).model
+    ours = embed_videos(model, features, flips=view == "random")
+    clips = embed_clips(model, features, flips=view == "random")
+    with torch.inference_mode():
+        for row in range(5):
+            tokens = theirs["model"](
+                torch.from_numpy(features.features[row]).float(), torch.from_numpy(features.coordinates[row])
+            ).numpy()
+            np.testing.assert_allclose(tokens[0], ours.cls[row], atol=1e-5)
+            np.testing.assert_allclose(tokens[1:], clips[row], atol=1e-5)
+
+
+def test_what_cannot_be_exported(trained: tuple[ExperimentRequest, Path], tmp_path: Path) -> None:
+    request, checkpoint = trained
+    run_pretraining(replace(request, num_seeds=2))
+    with pytest.raises(CheckpointError, match=r"has those of 2 seeds; name one, such as '.*seed0/last\.ckpt'"):
+        run_export(checkpoint.parents[1])
+    with pytest.raises(CheckpointError, match=r"and the folder .* has none"):
+        run_export(tmp_path)
+    with pytest.raises(ValueError, match=r"--output must end in \.safetensors, got 'x\.bin'"):
+        run_export(checkpoint, tmp_path / "x.bin")
+    export = run_export(checkpoint).output
+    with pytest.raises(ValueError, match="is what is to be exported"):
+        run_export(export, export)
+
+
+def test_the_command(trained: tuple[ExperimentRequest, Path], run_cli: Cli) -> None:
+    _, checkpoint = trained
+    said = json.loads(run_cli("export", checkpoint.parent, "--output", "x.safetensors", "--json").stdout)
+    assert (said["output"], said["card"]) == ("x.safetensors", "x.md")
+    content = torch.load(checkpoint, weights_only=True)
+    content["scale_video"]["share_done"] = 0.5
+    del content["scale_video"]["provenance"]["recipe"]  # as earlier releases wrote it
+    torch.save(content, checkpoint)
+    result = run_cli("export", checkpoint)
+    assert "warning: the training had not reached its end" in result.stderr
+    assert "files can be embedded with --store only" in result.stderr
+    assert "name a store by `--store` to embed files" in checkpoint.with_name("aggregator.md").read_text()
+    assert "no checkpoint at 'nothing'" in run_cli("export", "nothing", status=1).stderr
+
+
+def _header(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    described: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["scale_video"])
+    return described
