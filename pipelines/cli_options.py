@@ -98,8 +98,8 @@ def is_demo(dataset: str) -> bool:
 
 
 def default_store(dataset: str) -> str:
-    """Where the features of a data set are when no place is named."""
-    return f"features/{dataset}.zarr"
+    """Where the features of a data set, or of several, are when no place is named."""
+    return ",".join(f"features/{name.strip()}.zarr" for name in dataset.split(","))
 
 
 def default_data(dataset: str) -> Path | None:

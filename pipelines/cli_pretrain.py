@@ -9,6 +9,45 @@ from scale_video.pipelines.cli_options import options
 
 _LENGTHS = ("epochs", "steps", "minutes")
 
+
+def _num_devices(ctx: click.Context, param: click.Parameter, value: str) -> int | str:
+    if value == "auto":
+        return value
+    if value.isascii() and value.isdigit() and int(value) > 0:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither a number of devices nor auto")
+
+
+_RESOURCES = options(
+    click.option(
+        "--residency",
+        type=click.Choice(["auto", "device", "memory", "stream"]),
+        default="auto",
+        show_default=True,
+        help="Where features live: on the GPU, in memory, or in the store, from which they stream; auto: where they fit.",
+    ),
+    click.option(
+        "--memory-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="GIB",
+        help="What features may take of memory; more than that is streamed.  [default: 60 % of what is available]",
+    ),
+    click.option(
+        "--devices",
+        default="1",
+        show_default=True,
+        callback=_num_devices,
+        metavar="N|auto",
+        help="Of each node; they share every batch. auto: all GPUs.",
+    ),
+    click.option(
+        "--nodes",
+        default=1,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Machines, each of which runs this command (srun, torchrun).",
+    ),
+)
 _TRAINING = options(
     click.option("--epochs", type=click.IntRange(min=1), help="How long: --set pretrain.epochs=N, say."),
     click.option("--steps", type=click.IntRange(min=1), help="How long, in steps instead."),
@@ -36,6 +75,7 @@ _TRAINING = options(
     "[default: the preset's train_view]",
 )
 @_TRAINING
+@_RESOURCES
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0),
@@ -50,18 +90,32 @@ def pretrain(restart: bool, tensorboard: bool, checkpoint_every: float, **given:
     """Stage 2: train the aggregator.
 
     One training per seed, on the training videos of the split; run it again to resume. Prints the checkpoints. What
-    --set pretrain.KEY=VALUE can change: docs/pretraining.md.
+    --set pretrain.KEY=VALUE can change: docs/pretraining.md. Several data sets of one view and backbone: --dataset A,B
+    --store a.zarr,b.zarr.
     """
+    from scale_video.aggregate.devices import is_first_rank
     from scale_video.pipelines.interruption import interruptible
-    from scale_video.pipelines.pretraining import run_pretraining
+    from scale_video.pipelines.pretraining import TrainingResources, run_pretraining
 
     request = cli_probe.experiment_request({**given, "overrides": (*given["overrides"], *_shorthands(given))})
+    limit = given["memory_limit"]
+    resources = TrainingResources(
+        residency=given["residency"],
+        memory_limit_bytes=None if limit is None else cli_options.gibibytes(limit),
+        devices=given["devices"],
+        nodes=given["nodes"],
+    )
     with interruptible(f"run the same command again{', without --restart,' if restart else ''} to go on"):
         checkpoints = run_pretraining(
-            request, restart=restart, tensorboard=tensorboard, checkpoint_every_seconds=checkpoint_every
+            request,
+            resources=resources,
+            restart=restart,
+            tensorboard=tensorboard,
+            checkpoint_every_seconds=checkpoint_every,
         )
-    for path in checkpoints:
-        click.echo(path)
+    if is_first_rank():
+        for path in checkpoints:
+            click.echo(path)
 
 
 def _shorthands(given: dict[str, Any]) -> list[str]:

@@ -312,7 +312,7 @@ def experiment_request(given: dict[str, Any]) -> "ExperimentRequest":
     from scale_video.pipelines.paths import ExperimentRequest
     from scale_video.pipelines.preset import default_preset
 
-    dataset = given["dataset"]
+    dataset = ",".join(name.strip() for name in given["dataset"].split(","))
     return ExperimentRequest(
         dataset=dataset,
         store=given["store"] or cli_options.default_store(dataset),

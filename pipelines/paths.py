@@ -10,7 +10,7 @@ from typing import Any
 from scale_video.pipelines.preset import Preset, PretrainVideos, default_preset, load_preset
 from scale_video.pipelines.provenance import git_revision, versions
 from scale_video.store.errors import MissingArrayError, PlanMismatchError
-from scale_video.store.union import ReadableStore, open_stores
+from scale_video.store.union import DatasetUnion, ReadableStore, open_stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class ExperimentRequest:
     """What a user asks of stage 2 and of the probes."""
 
     dataset: str
+    """Of pre-training, several may be named, separated by commas, in the order of their stores."""
     store: str
     """Path or fsspec URL; several, separated by commas, are read as one."""
     preset: str
@@ -52,16 +53,40 @@ class ExperimentRequest:
 
 
 def open_store(request: ExperimentRequest) -> ReadableStore:
-    """Open the store of an experiment, or several stores as one.
+    """Open the store of an experiment, or several stores of one data set as one.
 
     Raises:
         StoreError: it is not there, or holds another data set; or several do not go together.
+        ValueError: the experiment is about several data sets.
     """
+    if "," in request.dataset:
+        raise ValueError(
+            f"--dataset {request.dataset} names several data sets, which is for pre-training; evaluate each by itself: "
+            f"--dataset {request.dataset.split(',')[0]} --checkpoint {request.runs / _folder_name(request.dataset)}/…"
+        )
     store = open_stores(request.store)
     dataset = store.attributes["dataset"]
     if dataset != request.dataset:
         raise PlanMismatchError(
             f"store {request.store!r} holds data set {dataset!r}, not {request.dataset!r}; say --dataset {dataset}"
+        )
+    return store
+
+
+def open_training_store(request: ExperimentRequest) -> ReadableStore:
+    """As ``open_store``, of one data set or of several.
+
+    Raises:
+        StoreError: a store is not there, or holds another data set; or several do not go together.
+    """
+    if "," not in request.dataset:
+        return open_store(request)
+    store = open_stores(request.store, several_datasets=True)
+    found = store.datasets if isinstance(store, DatasetUnion) else (str(store.attributes["dataset"]),)
+    if found != tuple(request.dataset.split(",")):
+        raise PlanMismatchError(
+            f"the stores {request.store!r} hold {', '.join(found)}, not {request.dataset}; say --dataset "
+            f"{','.join(found)}"
         )
     return store
 
@@ -87,12 +112,16 @@ def choose_backbone(store: ReadableStore, *, view: str, wanted: str | None) -> s
 def run_dir(request: ExperimentRequest, *, backbone: str, seed: int) -> Path:
     """Folder of one pre-training run: ``runs/<dataset>/<backbone>/split<n>/[<label>/]seed<s>``.
 
-    The runs of a data set's default preset need no label.
+    Several data sets are ``<dataset>+<dataset>``. The runs of a data set's default preset need no label.
     """
-    folder = request.runs / request.dataset / backbone / f"split{request.split}"
+    folder = request.runs / _folder_name(request.dataset) / backbone / f"split{request.split}"
     if request.experiment != default_preset(request.dataset):
         folder = folder / request.experiment
     return folder / f"seed{seed}"
+
+
+def _folder_name(dataset: str) -> str:
+    return dataset.replace(",", "+")
 
 
 def checkpoint_path(folder: Path) -> Path:

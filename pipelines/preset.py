@@ -63,7 +63,7 @@ def preset_names() -> tuple[str, ...]:
 
 def default_preset(dataset: str) -> str:
     """The preset of a data set when none is named: ``demo`` for the embedded ones, else ``honest``."""
-    return "demo" if dataset.split("-")[0] == "demo" else "honest"
+    return "demo" if all(name.split("-")[0] == "demo" for name in dataset.split(",")) else "honest"
 
 
 def load_preset(name: str, *, dataset: str, overrides: Sequence[str] = ()) -> Preset:

@@ -1,7 +1,7 @@
 """``scale-video pretrain``: one training per seed, on the videos that the preset allows."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,43 @@ from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from scale_video.aggregate.checkpoint import RECIPE
+from scale_video.aggregate.devices import NumDevices, is_first_rank
 from scale_video.aggregate.pretrain import pretrain
+from scale_video.aggregate.residency import Residency
+from scale_video.aggregate.stored_clips import StoredClips
 from scale_video.pipelines.console import note
 from scale_video.pipelines.feature_recipe import FeatureRecipe
-from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, run_dir, write_resolved_config
+from scale_video.pipelines.paths import (
+    ExperimentRequest,
+    choose_backbone,
+    open_training_store,
+    run_dir,
+    write_resolved_config,
+)
 from scale_video.pipelines.preset import PretrainVideos
 from scale_video.pipelines.provenance import training_identity, warn_of_normalisation
 from scale_video.pipelines.training_summary import how_it_went
+from scale_video.store.union import DatasetUnion, ReadableStore, dataset_of
 from scale_video.store.video_table import VideoTable
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResources:
+    """What a training runs on."""
+
+    residency: Residency = "auto"
+    """Where features live meanwhile."""
+    memory_limit_bytes: int | None = None
+    """What features may take of this machine's memory; None: a part of what is available."""
+    devices: NumDevices = 1
+    """Of each node."""
+    nodes: int = 1
 
 
 def run_pretraining(
     request: ExperimentRequest,
     *,
+    resources: TrainingResources = TrainingResources(),
     restart: bool = False,
     tensorboard: bool = False,
     checkpoint_every_seconds: float = 60,
@@ -30,7 +54,8 @@ def run_pretraining(
     """Train every seed that is not complete; resume where one was interrupted.
 
     Args:
-        request: data set, split, features, seeds.
+        request: data sets, split, features, seeds.
+        resources: memory, devices and nodes.
         restart: delete the checkpoints of these seeds and train anew.
         tensorboard: write TensorBoard logs beside ``metrics.csv``.
         checkpoint_every_seconds: what a crash may cost.
@@ -45,12 +70,19 @@ def run_pretraining(
     """
     preset = request.load_preset()
     views = _views(request, train_view=preset.train_view)
-    store = open_store(request)
+    store = open_training_store(request)
     backbone = choose_backbone(store, view=views[0], wanted=request.backbone)
     identity = training_identity(store, views=views, backbone=backbone)
     warn_of_normalisation(preset, store.backbone_attributes(views[0], backbone))
-    rows = pretraining_rows(store.videos, split=request.split, which=preset.pretrain_videos)
-    features, *second_view = (store.read_features(view, backbone, rows) for view in views)
+    rows = pretraining_rows(store, split=request.split, which=preset.pretrain_videos)
+    clips = StoredClips(
+        store,
+        views,
+        backbone,
+        rows,
+        residency=resources.residency,
+        memory_limit_bytes=resources.memory_limit_bytes,
+    )
     provenance = {
         "dataset": request.dataset,
         "split": request.split,
@@ -63,19 +95,20 @@ def run_pretraining(
     for seed in range(request.num_seeds):
         folder = run_dir(request, backbone=backbone, seed=seed)
         config = replace(preset.pretrain, seed=seed)
-        note(f"pre-training on {len(rows)} videos of {'+'.join(views)}/{backbone}, seed {seed}: {folder}")
+        _say(f"pre-training on {len(rows)} videos of {'+'.join(views)}/{backbone}, seed {seed}: {folder}")
         checkpoint = pretrain(
-            features,
+            clips,
             config,
-            second_view=second_view[0] if second_view else None,
             run_dir=folder,
             provenance=provenance,
             resume=not restart,
             tensorboard=tensorboard,
             checkpoint_every_seconds=checkpoint_every_seconds,
+            devices=resources.devices,
+            nodes=resources.nodes,
             callbacks=[_ResolvedConfig(folder, {"pretrain": config.to_mapping(), **provenance})],
         )
-        note(how_it_went(checkpoint))
+        _say(how_it_went(checkpoint))
         checkpoints.append(checkpoint)
     return checkpoints
 
@@ -97,11 +130,36 @@ def _views(request: ExperimentRequest, *, train_view: str) -> tuple[str, ...]:
     return views
 
 
-def pretraining_rows(videos: VideoTable, *, split: str, which: PretrainVideos) -> NDArray[np.int64]:
-    """Rows to pre-train on: those of the training part, or all of them where that is asked for or there is no split."""
+def pretraining_rows(store: ReadableStore, *, split: str, which: PretrainVideos) -> NDArray[np.int64]:
+    """Rows to pre-train on: those of the training part, or all of them where that is asked for or there is no split.
+
+    Of several data sets, the training part of each.
+
+    Raises:
+        ValueError: a data set has splits, but none of this name.
+    """
+    if not isinstance(store, DatasetUnion):
+        return _rows_of(store.videos, split=split, which=which)
+    starts = np.cumsum([0, *(part.num_videos for part in store.stores)])
+    rows = []
+    for part, start in zip(store.stores, starts, strict=False):
+        try:
+            rows.append(start + _rows_of(part.videos, split=split, which=which))
+        except ValueError as error:
+            raise ValueError(f"{dataset_of(part)}: {error}") from error
+    return np.concatenate(rows)
+
+
+def _rows_of(videos: VideoTable, *, split: str, which: PretrainVideos) -> NDArray[np.int64]:
     if which == "all" or not videos.splits:
         return np.arange(videos.num_videos)
     return videos.in_split(split, "train")
+
+
+def _say(text: str) -> None:
+    """A note, once, however many processes train."""
+    if is_first_rank():
+        note(text)
 
 
 class _ResolvedConfig(Callback):
@@ -113,4 +171,5 @@ class _ResolvedConfig(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write it, if it is not there as it is."""
-        write_resolved_config(self._folder, self._config)
+        if trainer.is_global_zero:
+            write_resolved_config(self._folder, self._config)

@@ -14,7 +14,7 @@ from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, run_dir
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.provenance import check_transfer, feature_identity, trained_views, training_identity
-from scale_video.store.union import ReadableStore
+from scale_video.store.union import ReadableStore, id_in_union
 
 
 def own_runs(request: ExperimentRequest, store: ReadableStore, preset: Preset, *, backbone: str) -> Iterator[SeedRun]:
@@ -133,10 +133,12 @@ def _seed_run(loaded: LoadedAggregator, path: Path, request: ExperimentRequest, 
         unfinished = f"pre-trained for {loaded.share_done:.0%} of {loaded.config.length}"
         note(f"warning: {path}: {unfinished}; `scale-video pretrain` completes it")
     # Ids are paths: two data sets may use the same ones for different videos.
-    same_dataset = loaded.provenance.get("dataset") == request.dataset
+    datasets = str(loaded.provenance.get("dataset")).split(",")
+    same_dataset = request.dataset in datasets
+    ids = store.ids if len(datasets) == 1 else [id_in_union(each, dataset=request.dataset) for each in store.ids]
     trained_on = loaded.training_videos
     test, train = (
-        trained_on.contains(store.ids[row] for row in store.videos.in_split(request.split, part))
+        trained_on.contains(ids[row] for row in store.videos.in_split(request.split, part))
         for part in ("test", "train")
     )
     only_train = train.sum() == len(trained_on)

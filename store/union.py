@@ -33,10 +33,11 @@ EQUAL_ATTRIBUTES: Final = (
 _LOG: Final = logging.getLogger(__name__)
 
 
-def open_stores(urls: str | Path) -> "FeatureStore | StoreUnion":
+def open_stores(urls: str | Path, *, several_datasets: bool = False) -> "FeatureStore | StoreUnion":
     """Open a store, or several that are separated by commas: ``a.zarr,b.zarr``.
 
-    A comma always separates; the path of a store cannot hold one.
+    A comma always separates; the path of a store cannot hold one. Stores of several data sets are a ``DatasetUnion``,
+    where that is asked for.
 
     Raises:
         StoreError: one of them cannot be opened.
@@ -47,7 +48,8 @@ def open_stores(urls: str | Path) -> "FeatureStore | StoreUnion":
     if len(parts) == 1:
         return FeatureStore.open(parts[0])
     try:
-        return StoreUnion([FeatureStore.open(part) for part in parts])
+        stores = [FeatureStore.open(part) for part in parts]
+        return DatasetUnion(stores) if several_datasets else StoreUnion(stores)
     except StoreNotFoundError as error:
         if Path(str(urls)).expanduser().exists():
             raise StoreNotFoundError(
@@ -87,10 +89,6 @@ class StoreUnion:
         """
         self.stores: tuple[FeatureStore, ...] = tuple(stores)
         """In the order of the rows."""
-        for one, other in pairwise(stores):
-            datasets = one.attributes.get("dataset"), other.attributes.get("dataset")
-            if datasets[0] != datasets[1]:
-                raise _mismatch(one, other, f"hold the data sets {datasets[0]!r} and {datasets[1]!r}")
         self.num_videos = sum(store.num_videos for store in stores)
         """Rows, N."""
         self.attributes: Mapping[str, Any] = {
@@ -100,7 +98,15 @@ class StoreUnion:
         """The roots' attributes, as far as they are equal, and the number of all videos."""
         self._starts = np.cumsum([0, *(store.num_videos for store in stores)])
         self._warned: set[tuple[str, str]] = set()
-        self._table: MergedTable = merge_tables({store.url: store.videos for store in stores})
+        self._table: MergedTable = self._merged()
+
+    def _merged(self) -> MergedTable:
+        """The tables of all stores as one."""
+        for one, other in pairwise(self.stores):
+            datasets = one.attributes.get("dataset"), other.attributes.get("dataset")
+            if datasets[0] != datasets[1]:
+                raise _mismatch(one, other, f"hold the data sets {datasets[0]!r} and {datasets[1]!r}")
+        return merge_tables({store.url: store.videos for store in self.stores})
 
     @property
     def url(self) -> str:
@@ -255,6 +261,44 @@ class StoreUnion:
         """The first store with every other, and what each of them has."""
         for store, value in zip(self.stores[1:], values[1:], strict=True):
             yield self.stores[0], store, values[0], value
+
+
+class DatasetUnion(StoreUnion):
+    """Stores of several data sets, to be trained on without labels.
+
+    Ids carry the name of their data set, for two of them may use one path for different videos. Labels and splits are
+    those of each store: what they mean differs between data sets.
+    """
+
+    def _merged(self) -> MergedTable:
+        return merge_tables(
+            {
+                store.url: VideoTable(
+                    ids=tuple(id_in_union(video_id, dataset=dataset_of(store)) for video_id in store.ids),
+                    paths=store.videos.paths,
+                    groups=store.videos.groups,
+                    labels={},
+                    class_names={},
+                    splits={},
+                )
+                for store in self.stores
+            }
+        )
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets, in the order of the rows."""
+        return tuple(dict.fromkeys(dataset_of(store) for store in self.stores))
+
+
+def id_in_union(video_id: str, *, dataset: str) -> str:
+    """What a video is called among those of several data sets: ``ucf101:YoYo/v_YoYo_g01_c01.avi``."""
+    return f"{dataset}:{video_id}"
+
+
+def dataset_of(store: FeatureStore) -> str:
+    """Name of a store's data set."""
+    return str(store.attributes["dataset"])
 
 
 ReadableStore: TypeAlias = FeatureStore | StoreUnion

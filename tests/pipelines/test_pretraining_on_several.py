@@ -1,0 +1,137 @@
+"""Pre-training on several data sets, on stores that are streamed, and what then is told of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zarr
+from click.testing import Result
+
+from scale_video.aggregate.checkpoint import load_record
+from scale_video.pipelines.evaluation import run_evaluation
+from scale_video.pipelines.paths import ExperimentRequest
+from scale_video.pipelines.pretraining import TrainingResources, run_pretraining
+from scale_video.store.errors import PlanMismatchError
+
+MakeStore = Callable[..., str]
+Requests = Callable[..., ExperimentRequest]
+Run = Callable[..., Result]
+STREAMED = TrainingResources(residency="stream")
+
+
+def rename(url: str, dataset: str, *, classes: tuple[str, ...] = ("a", "b")) -> str:
+    """Let a store be of another data set, with labels of its own."""
+    root = zarr.open_group(url, mode="r+", use_consolidated=False)
+    root.attrs["dataset"] = dataset
+    root["videos"].attrs["class_names"] = {"label": list(classes)}
+    return url
+
+
+@pytest.fixture
+def datasets(tmp_path: Path, make_store: MakeStore) -> str:
+    """Two data sets whose videos have the same paths, and other labels and numbers of videos."""
+    first = rename(make_store(tmp_path / "a.zarr"), "first")
+    second = make_store(tmp_path / "b.zarr", failed=(2,), num_videos=32)
+    return f"{first},{rename(second, 'second', classes=('run', 'jump'))}"
+
+
+def test_the_training_parts_of_several_data_sets(tmp_path: Path, datasets: str, request_for: Requests) -> None:
+    request = replace(request_for(datasets), dataset="first,second")
+    [checkpoint] = run_pretraining(request)
+    assert checkpoint == tmp_path / "runs/first+second/tiny/split1/seed0/last.ckpt"
+    record = load_record(checkpoint)
+    assert record.provenance["dataset"] == "first,second"
+    ids = record.training_video_ids
+    assert len(ids) == 28 + 27  # of the second one a video has no features
+    assert [video_id for video_id in ids if video_id.endswith("b/01.mp4")] == ["first:b/01.mp4", "second:b/01.mp4"]
+    assert "first:a/02.mp4" in ids
+    assert "second:a/02.mp4" not in ids
+    assert not {"first:a/28.mp4", "second:a/28.mp4"} & set(ids)  # for testing
+    config = json.loads(checkpoint.with_name("config.json").read_text())
+    assert config["dataset"] == "first,second"
+
+
+def test_test_videos_that_were_seen_are_found_in_each_data_set(datasets: str, request_for: Requests) -> None:
+    together = replace(request_for(datasets), dataset="first,second")
+    [of_training] = run_pretraining(together)
+    [of_all] = run_pretraining(replace(together, videos="all"))
+    for url, dataset, num_test in zip(datasets.split(","), ("first", "second"), (12, 4), strict=True):
+        alone = replace(together, dataset=dataset, store=url)
+        records = run_evaluation(alone, protocols=("knn",), representations=("x+cls",), checkpoints=(of_training,))
+        assert [(record.seen, record.num_test) for record in records] == [(False, num_test)]
+        with pytest.raises(ValueError, match="was pre-trained on test videos of this split"):
+            run_evaluation(alone, protocols=("knn",), representations=("x+cls",), checkpoints=(of_all,))
+
+
+def test_videos_of_a_third_data_set_were_not_seen(
+    tmp_path: Path, make_store: MakeStore, datasets: str, request_for: Requests
+) -> None:
+    together = replace(request_for(datasets), dataset="first,second", videos="all")
+    [checkpoint] = run_pretraining(together)
+    third = replace(together, dataset="third", store=rename(make_store(tmp_path / "c.zarr"), "third"), videos=None)
+    records = run_evaluation(third, protocols=("knn",), representations=("x+cls",), checkpoints=(checkpoint,))
+    assert [record.seen for record in records] == [False]
+    assert records[0].pretrained_on.startswith("first,second@")
+
+
+@pytest.mark.parametrize("named", ["second,first", "first", "first,third", "folder"])
+def test_data_sets_are_named_as_the_stores_hold_them(datasets: str, request_for: Requests, named: str) -> None:
+    expected = "hold first, second, not|do not go together: they hold the data sets 'first' and 'second'"
+    with pytest.raises(PlanMismatchError, match=expected):
+        run_pretraining(replace(request_for(datasets), dataset=named))
+
+
+def test_a_data_set_without_that_split_is_refused(datasets: str, request_for: Requests) -> None:
+    videos = zarr.open_group(datasets.split(",")[1], path="videos", mode="r+", use_consolidated=False)
+    array = videos["split_1"]
+    values = array[:]
+    del videos["split_1"]
+    videos.create_array("split_2", data=values, chunks=array.chunks, dimension_names=["video"])
+    with pytest.raises(ValueError, match=r"second: no split '1' in this data set; it has: 2"):
+        run_pretraining(replace(request_for(datasets), dataset="first,second"))
+
+
+def test_several_data_sets_are_not_evaluated_at_once(run_cli: Run, datasets: str) -> None:
+    result = run_cli("knn", "--dataset", "first,second", "--store", datasets, status=1)
+    assert "evaluate each by itself: --dataset first --checkpoint runs/first+second/…" in result.stderr
+
+
+def test_streaming_learns_from_the_same_videos(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests, caplog: pytest.LogCaptureFixture
+) -> None:
+    stores = f"{make_store(tmp_path / 'a.zarr')},{make_store(tmp_path / 'b.zarr', prefix='new', failed=(3,))}"
+    request = request_for(stores)
+    [streamed] = run_pretraining(request, resources=STREAMED)
+    [resident] = run_pretraining(replace(request, label="resident"))
+    records = [load_record(path) for path in (streamed, resident)]
+    assert records[0].training_video_ids == records[1].training_video_ids
+    assert len(records[0].training_video_ids) == 55
+    assert records[0].is_complete
+    run_evaluation(request, protocols=("knn",))
+
+
+def test_where_features_live_is_said_in_one_line(
+    run_cli: Run, tmp_path: Path, make_store: MakeStore, small_training: tuple[str, ...]
+) -> None:
+    command = ("pretrain", "--dataset", "folder", "--store", make_store(tmp_path / "a.zarr"), *small_training)
+    lines = run_cli(*command).stderr.splitlines()
+    assert sum(line.startswith("features: in memory (") for line in lines) == 1
+    result = run_cli(*command, "--label", "other", "--residency", "stream")
+    assert "features: streamed from the store (" in result.stderr
+
+
+def test_a_memory_limit_that_is_too_small_is_one_line(
+    run_cli: Run, tmp_path: Path, make_store: MakeStore, small_training: tuple[str, ...]
+) -> None:
+    store = make_store(tmp_path / "a.zarr")
+    result = run_cli(
+        "pretrain", "--dataset", "folder", "--store", store, *small_training, "--memory-limit", "0.00001", status=1
+    )
+    assert "raise --memory-limit by" in result.stderr.splitlines()[-1]
+
+
+def test_devices_are_a_number_or_auto(run_cli: Run) -> None:
+    assert "neither a number of devices nor auto" in run_cli("pretrain", "--devices", "two", status=2).stderr
+    assert "neither" in run_cli("pretrain", "--devices", "0", status=2).stderr
