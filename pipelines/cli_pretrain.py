@@ -24,7 +24,7 @@ _RESOURCES = options(
         type=click.Choice(["auto", "device", "memory", "stream"]),
         default="auto",
         show_default=True,
-        help="Where features live: on the GPU, in memory, or in the store, from which they stream; auto: where they fit.",
+        help="Where features live: on the GPU, in memory, or streamed from the store; auto: where they fit.",
     ),
     click.option(
         "--memory-limit",
