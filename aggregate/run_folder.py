@@ -21,7 +21,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from scale_video.aggregate.checkpoint import aggregator_checkpoint
+from scale_video.aggregate.checkpoint import RECORD, CheckpointError, aggregator_checkpoint
 from scale_video.aggregate.held_signals import HeldSignals, TrainingStoppedError
 from scale_video.aggregate.lightning_module import SetPretraining
 
@@ -156,6 +156,15 @@ class PlainCheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = None,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read onto the CPU; whatever the caller says, nothing is unpickled that could run code."""
+        """Read onto the CPU; whatever the caller says, nothing is unpickled that could run code.
+
+        Raises:
+            CheckpointError: it holds an aggregator alone.
+        """
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if RECORD in checkpoint and "optimizer_states" not in checkpoint:
+            raise CheckpointError(
+                f"'{path}' holds an aggregator alone, as {BEST_NAME} does, and no training to go on with; "
+                "put the training's own checkpoint there, or delete it to train anew"
+            )
         return checkpoint

@@ -141,10 +141,14 @@ def assert_same_bits(path, expected):
 
 
 @pytest.mark.parametrize(
-    ("every", "stop", "step", "epochs_done"),
-    [(0, (3, 0), 9, 3), (0, (3, 1), 10, 3), (0, (3, 2), 11, 3), (25, (3, 1), 7, 2)],
+    ("masking", "every", "stop", "step", "epochs_done"),
+    [
+        ("exact", 0, (3, 0), 9, 3),  # at the end of an epoch
+        ("exact", 0, (3, 2), 11, 3),  # before the last step of one
+        ("exact", 25, (3, 1), 7, 2),  # an epoch ago
+        ("independent", 0, (3, 1), 10, 3),
+    ],
 )
-@pytest.mark.parametrize("masking", ["exact", "independent"])
 def test_a_resumed_run_ends_with_the_same_bits(
     run, tmp_path, tiny_config, clock, every, stop, step, epochs_done, masking
 ):
@@ -199,6 +203,14 @@ def test_the_best_epoch_is_kept(run, monkeypatch):
     assert (best.epochs_done, best.share_done, best.config) == (2, pytest.approx(2 / 3), load_record(path).config)
     assert all(torch.equal(value, third.before[name]) for name, value in best.model.state_dict().items())
     assert "optimizer_states" not in torch.load(path.with_name("best.ckpt"), weights_only=True)
+
+
+def test_training_does_not_go_on_from_an_aggregator_alone(run, tmp_path):
+    with pytest.raises(Interrupted):
+        run(checkpoint_every_seconds=0, callbacks=[StopDuring(2)])
+    (tmp_path / "run/best.ckpt").replace(tmp_path / "run/last.ckpt")
+    with pytest.raises(CheckpointError, match=r"last\.ckpt' holds an aggregator alone, as best\.ckpt does"):
+        run()
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

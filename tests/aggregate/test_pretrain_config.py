@@ -1,4 +1,6 @@
 import tomllib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,30 @@ def test_a_toml_table_may_write_whole_numbers():
 
 
 @pytest.mark.parametrize(
+    ("mapping", "length"),
+    [({}, "200 epochs"), ({"steps": 10}, "10 steps"), ({"minutes": 1.5}, "1.5 minutes"), ({"epochs": 3}, "3 epochs")],
+)
+def test_length_in_words(mapping, length):
+    assert PretrainConfig.from_mapping(mapping).length == length
+
+
+def test_the_documentation_has_every_option_with_its_default():
+    def options(config, prefix=""):
+        for field in fields(config):
+            value = getattr(config, field.name)
+            if is_dataclass(value):
+                yield from options(value, f"{prefix}{field.name}.")
+            else:
+                yield f"{prefix}{field.name}", value
+
+    page = (Path(__file__).parents[2] / "docs/pretraining.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    documented = {name.strip(" `"): tomllib.loads(f"value = {default.strip(' `')}")["value"] for name, default in rows}
+    assert documented == dict(options(PretrainConfig()))
+    assert len(rows) == len(documented)
+
+
+@pytest.mark.parametrize(
     ("mapping", "message"),
     [
         ({"epoch": 3}, "unknown key 'epoch'; known are: model, seed, epochs,"),
@@ -37,6 +63,12 @@ def test_a_toml_table_may_write_whole_numbers():
         ({"model": {"dropout": "no"}}, r"model\.dropout must be float, got 'no'"),
         ({"epochs": 0}, "epochs must be positive, got 0"),
         ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
+        ({"steps": -1}, "steps must not be negative, got -1"),
+        ({"minutes": -1}, "minutes must not be negative, got -1.0"),
+        ({"steps": 10, "minutes": 2}, r"steps \(10\) and minutes \(2\) are both given; set one to 0"),
+        ({"sets_per_video": 1}, r"sets_per_video must be at least 2 \(sets are compared\), got 1"),
+        ({"set_temperature": -0.1}, "set_temperature must not be negative, got -0.1"),
+        ({"model": {"positions": "polar"}}, "positions must be one of relative, absolute, got 'polar'"),
         ({"seed": -1}, "seed must not be negative, got -1"),
         ({"weight_decay": -0.1}, "weight_decay must not be negative, got -0.1"),
         ({"set_weight": 0, "masked_clip_weight": 0}, "are both 0: nothing to learn; raise one"),

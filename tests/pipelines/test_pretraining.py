@@ -1,15 +1,23 @@
 """What a run folder says of the run in it, also of one that was interrupted or refused."""
 
+import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import Result
 
-from scale_video.aggregate.checkpoint import CheckpointError, load_record
-from scale_video.pipelines.paths import ExperimentRequest
+from scale_video.aggregate.checkpoint import CheckpointError, TrainingRecord, load_record
+from scale_video.aggregate.normalise_coordinates import normalise_coordinates
+from scale_video.pipelines.candidates import candidates_of_seed
+from scale_video.pipelines.paths import ExperimentRequest, open_store
 from scale_video.pipelines.pretraining import run_pretraining
+from scale_video.pipelines.probe_side import ProbeSides, read_side
+from scale_video.pipelines.seed_runs import own_runs
 
 Requests = Callable[..., ExperimentRequest]
 MakeStore = Callable[..., str]
@@ -65,3 +73,62 @@ def test_restart_is_an_option_of_the_command(
     assert "--restart" in run_cli(*command, *other, status=1).stderr
     checkpoint = run_cli(*command, *other, "--restart").stdout.strip()
     assert load_record(Path(checkpoint)).epochs_done == 1
+
+
+def test_lengths_and_rates_are_options_of_the_command(
+    run_cli: Callable[..., Result], tmp_path: Path, make_store: MakeStore, small_training: tuple[str, ...]
+) -> None:
+    command = ("pretrain", "--dataset", "folder", "--store", make_store(tmp_path / "a.zarr"), *small_training)
+
+    def trained(*options: object) -> TrainingRecord:
+        return load_record(Path(run_cli(*command, "--restart", *options).stdout.strip()))
+
+    record = trained("--steps", 5, "--batch-size", 4, "--learning-rate", 2e-5)
+    assert (record.config.steps, record.config.batch_size, record.config.learning_rate) == (5, 4, 2e-5)
+    assert (record.steps_done, record.epochs_done, record.is_complete) == (5, 0, True)
+    record = trained("--minutes", 0.005)
+    assert record.config.minutes == 0.005
+    assert record.is_complete
+    record = trained("--set", "pretrain.steps=100", "--epochs", 1)
+    assert (record.config.steps, record.config.epochs, record.epochs_done) == (0, 1, 1)
+    refused = run_cli(*command, "--epochs", 1, "--steps", 5, status=1).stderr
+    assert "--epochs and --steps both say how long to train; give one of them" in refused
+
+
+def test_the_end_says_how_it_went(
+    run_cli: Callable[..., Result], tmp_path: Path, make_store: MakeStore, small_training: tuple[str, ...]
+) -> None:
+    command = ("pretrain", "--dataset", "folder", "--store", make_store(tmp_path / "a.zarr"), *small_training)
+    first = run_cli(*command)
+    checkpoint = Path(first.stdout.strip())
+    *_, row = csv.DictReader(checkpoint.with_name("metrics.csv").read_text().splitlines())
+    end = first.stderr.splitlines()[-1]
+    assert re.search(r"seed0/last\.ckpt: 2 epochs in 0\.\d minutes, [1-9]\d* videos/s; loss \d", end), end
+    shown = (f"{float(row[name]):.3f}" for name in ("loss", "masked_clip_accuracy", "set_accuracy"))
+    assert end.endswith("; loss {}, accuracy of masked clips {}, of sets {}".format(*shown))
+    assert run_cli(*command).stderr.splitlines()[-1] == end  # also of a training that is complete
+    checkpoint.with_name("metrics.csv").unlink()
+    assert run_cli(*command).stderr.splitlines()[-1].endswith("seed0/last.ckpt: 2 epochs")
+
+
+def test_evaluation_reads_the_positions_of_the_checkpoint(
+    tmp_path: Path, make_store: MakeStore, request_for: Requests
+) -> None:
+    request = request_for(make_store(tmp_path / "a.zarr"), "pretrain.model.positions=absolute")
+    run_pretraining(request)
+    store, preset = open_store(request), request.load_preset()
+    [run] = own_runs(request, store, preset, backbone="tiny")
+    train, test = (read_side(store, "1", part, view="random", backbone="tiny") for part in ("train", "test"))
+    sides = ProbeSides(train, None, (test,))
+    for candidate in candidates_of_seed(run, sides, wanted=("init", "cls"), device="cpu"):
+        clips = candidate.clips_of(test)
+        expected = normalise_coordinates(
+            test.features.coordinates, test.features.valid, flips=test.flips, positions="absolute"
+        )
+        np.testing.assert_array_equal(clips.coordinates, expected)
+        assert candidate.encoder is not None
+        with torch.no_grad():
+            vectors = candidate.encoder.eval()(
+                torch.from_numpy(clips.features).float(), torch.from_numpy(expected), torch.from_numpy(clips.valid)
+            )
+        np.testing.assert_allclose(candidate.test, vectors.mean(dim=1), atol=1e-5)  # all clips are valid
