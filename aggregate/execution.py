@@ -9,6 +9,7 @@ import logging
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 Precision = Literal["auto", "fp32", "bf16"]
 """``bf16`` multiplies matrices in bfloat16; weights, norms, similarities and losses stay float32. ``auto`` does so on a
@@ -38,6 +39,12 @@ def decided_compilation(choice: Compilation, *, device_type: str) -> Compilation
 def matrix_products(precision: Precision, *, device_type: str) -> contextlib.AbstractContextManager[object]:
     """The context in which layers multiply matrices in a decided precision."""
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def in_chunks(values: Tensor) -> bool:
+    """Whether to compute in chunks that stay in a cache: on a CPU, in full precision, if no compiler decides on it."""
+    on_cpu = values.device.type == "cpu"
+    return on_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 
 def _compiler_works(device_type: str) -> bool:

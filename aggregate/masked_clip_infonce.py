@@ -11,7 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from scale_video.aggregate.chunked_info_nce import chunked_info_nce
 from scale_video.aggregate.clip_sets import Masking
+from scale_video.aggregate.execution import in_chunks
 from scale_video.aggregate.info_nce import Contrast, info_nce, similarity_logits, spread_of
 from scale_video.aggregate.projection_head import ProjectionHead
 from scale_video.aggregate.ranks import counts_of_ranks, gathered, part_of_batch
@@ -32,7 +34,10 @@ def masked_clip_infonce(predictions: Tensor, targets: Tensor, *, positives: Tens
     Returns:
         Loss and accuracy, means over the masked clips.
     """
-    contrast = info_nce(similarity_logits(predictions, targets, temperature=temperature), positives)
+    if in_chunks(predictions):
+        contrast = chunked_info_nce(predictions, targets, positives, temperature=temperature)
+    else:
+        contrast = info_nce(similarity_logits(predictions, targets, temperature=temperature), positives)
     return contrast._replace(spread=spread_of(predictions))
 
 
