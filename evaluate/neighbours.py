@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _BLOCK_SIMILARITIES = 2**24  # similarities at a time: 64 MiB
-_BLOCK_QUERIES = 512  # at most: a product at full speed, in blocks so wide that their candidates are few
+_BLOCK_QUERIES = 1024  # at most: a product at full speed, in blocks so wide that their candidates are few
 _MIN_LENGTH = 1e-12  # a vector without a direction stays 0
 _GROUP = 64  # columns of which the maximum is taken first
 

@@ -6,29 +6,20 @@ average precision is over the full ranking. Vectors are centred by the training 
 Nothing is trained and nothing is chosen; training labels say what is right, and the ranking knows of no label at all.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scale_video.evaluate.average_precision import AveragePrecisions
-from scale_video.evaluate.neighbours import directions, largest_columns, training_mean
+from scale_video.evaluate.full_ranking import FullRanking, Ranking
+from scale_video.evaluate.neighbours import directions, training_mean
 
 RECALL_DEPTHS = (1, 5, 10, 20, 50)
 
-_BLOCK_SIMILARITIES = 2**25  # similarities at a time: 128 MiB; a ranking needs whole rows
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """What one pass over the training videos tells of the test videos."""
-
-    nearest: NDArray[np.int64]
-    """Most similar training rows of each test row, nearest first, shape (N_test, min(50, N))."""
-    average_precision: NDArray[np.float64]
-    """Shape (N_test,); 0 for a query whose class no training video has."""
+_BLOCK_SIMILARITIES = 2**27  # at a time: 512 MiB; a ranking needs whole rows, and a product at full speed many of them
+_BLOCK_QUERIES = 1024  # at most
+_BLOCK_COLUMNS = 8192  # of one product: what a processor's cache is good for
 
 
 def retrieve(
@@ -54,22 +45,21 @@ def retrieve(
     """
     mean = training_mean(train)
     gallery = directions(train, mean, device=device)  # (N, D)
-    depth = min(max(RECALL_DEPTHS), len(train))
-    precisions_of = AveragePrecisions(train_labels)
-    nearest = np.empty((len(test), depth), dtype=np.int64)
-    precisions = np.zeros(len(test))
-    num_queries = min(len(test), max(1, _BLOCK_SIMILARITIES // len(train)))
+    full_ranking = FullRanking(train_labels, depth=min(max(RECALL_DEPTHS), len(train)))
+    num_queries = min(len(test), _BLOCK_QUERIES, max(1, _BLOCK_SIMILARITIES // len(train)))
     buffer = torch.empty(num_queries, len(train), device=device)
+    rankings = []
     for first in range(0, len(test), num_queries):
         queries = directions(test[first : first + num_queries], mean, device=device)
-        similarities = torch.mm(queries, gallery.T, out=buffer[: len(queries)])  # (n, N)
-        columns = largest_columns(similarities, depth)
-        order = similarities.gather(1, columns).argsort(dim=1, descending=True, stable=True)
-        nearest[first : first + num_queries] = columns.gather(1, order).cpu().numpy()
-        precisions[first : first + num_queries] = precisions_of.of(
-            similarities, test_labels[first : first + num_queries]
-        )
-    return Ranking(nearest, precisions)
+        similarities = buffer[: len(queries)]  # (n, N)
+        for column in range(0, len(gallery), _BLOCK_COLUMNS):
+            block = slice(column, column + _BLOCK_COLUMNS)
+            torch.mm(queries, gallery[block].T, out=similarities[:, block])
+        rankings.append(full_ranking.of(similarities, test_labels[first : first + num_queries]))
+    return Ranking(
+        nearest=np.concatenate([ranking.nearest for ranking in rankings]),
+        average_precision=np.concatenate([ranking.average_precision for ranking in rankings]),
+    )
 
 
 def recalled(

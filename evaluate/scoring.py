@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale_video.evaluate.bootstrap import Estimate, estimate
+from scale_video.evaluate.full_ranking import Ranking
 from scale_video.evaluate.label_precision import label_ranking_precisions, mean_average_precision
 from scale_video.evaluate.prediction import NUM_RANKED, Outputs, Prediction
-from scale_video.evaluate.retrieval import RECALL_DEPTHS, Ranking, recalled
+from scale_video.evaluate.retrieval import RECALL_DEPTHS, recalled
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from scale_video.evaluate import average_precision, retrieval
-from scale_video.evaluate.average_precision import AveragePrecisions, sorted_precisions
+from scale_video.evaluate import retrieval
+from scale_video.evaluate.full_ranking import FullRanking, sorted_precisions
 from scale_video.evaluate.retrieval import recalled, retrieve
 
 
@@ -29,9 +29,10 @@ def sides(make_videos):
     return make_videos(120, seed=0, num_classes=5, spread=2.0), make_videos(50, seed=1, num_classes=5, spread=2.0)
 
 
-@pytest.mark.parametrize("block", [2**25, 7 * 120, 1])
-def test_equals_a_loop_and_scikit_learns(sides, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("block", "columns"), [(2**27, 8192), (7 * 120, 120), (1, 50)])
+def test_equals_a_loop_and_scikit_learns(sides, block: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieval, "_BLOCK_SIMILARITIES", block)
+    monkeypatch.setattr(retrieval, "_BLOCK_COLUMNS", columns)
     train, test = sides
     ranking = retrieve(train.vectors, train.labels, test.vectors, test.labels)
     similarities = cosines(train.vectors, test.vectors)
@@ -48,9 +49,7 @@ def test_equals_a_loop_and_scikit_learns(sides, block: int, monkeypatch: pytest.
         assert recalled(ranking, train.labels, test.labels, depth=depth).tolist() == expected
 
 
-@pytest.mark.parametrize("num_bins", [2**16, 16, 2])
-def test_equally_similar_videos_share_a_threshold(num_bins: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(average_precision, "_MOST_BINS", num_bins)
+def test_equally_similar_videos_share_a_threshold() -> None:
     rng = np.random.default_rng(0)
     train = np.repeat(rng.normal(size=(15, 3)).astype(np.float32), 4, axis=0)  # every vector four times
     labels = rng.integers(3, size=60)
@@ -85,15 +84,15 @@ def test_test_labels_change_no_ranking(sides) -> None:
 
 
 @pytest.mark.parametrize("decimals", [1, 7])  # with many equal similarities, and with none
-def test_counting_is_sorting(decimals: int) -> None:
+def test_ranking_is_that_of_a_stable_sort(decimals: int) -> None:
     rng = np.random.default_rng(0)
     labels, queries = rng.integers(9, size=3000), np.array([3, 3, 8, -1, 12, 0])
     similarities = torch.from_numpy((rng.normal(size=(6, 3000)) / 5).round(decimals).astype(np.float32))
-    counted = AveragePrecisions(labels).of(similarities, queries)
-    asked = [0, 1, 2, 5]
-    by_sorting = sorted_precisions(similarities[asked], [np.flatnonzero(labels == queries[q]) for q in asked])
-    assert counted[asked].tolist() == pytest.approx(by_sorting)
-    assert counted[[3, 4]].tolist() == [0, 0]
-    for query in asked:
+    ranking = FullRanking(labels, depth=50).of(similarities, queries)
+    np.testing.assert_array_equal(ranking.nearest, np.argsort(-similarities.numpy(), axis=1, kind="stable")[:, :50])
+    relevant = [np.flatnonzero(labels == label) for label in queries]
+    assert ranking.average_precision == pytest.approx(sorted_precisions(similarities, relevant))
+    assert ranking.average_precision[[3, 4]].tolist() == [0, 0]
+    for query in (0, 1, 2, 5):
         expected = average_precision_score(labels == queries[query], similarities[query].numpy())
-        assert counted[query] == pytest.approx(expected)
+        assert ranking.average_precision[query] == pytest.approx(expected)
