@@ -30,7 +30,7 @@ def chunked_info_nce(rows: Tensor, candidates: Tensor, positives: Tensor, *, tem
     Returns:
         Means over rows; both are 0 without any row, and the gradient as well.
     """
-    loss, accuracy = _ChunkedInfoNce.apply(rows, candidates, positives, temperature)
+    loss, accuracy = _ChunkedInfoNce.apply(rows, candidates, positives, temperature)  # type: ignore[no-untyped-call]
     return Contrast(loss, accuracy, len(rows), len(candidates))
 
 
@@ -64,7 +64,7 @@ class _ChunkedInfoNce(torch.autograd.Function):
         return loss / num_rows, accuracy
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, by_loss: Tensor, by_accuracy: Tensor) -> tuple[Tensor | None, ...]:
         """Scale what the forward pass found."""
         of_rows, of_candidates = ctx.saved_tensors

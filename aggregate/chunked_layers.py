@@ -7,7 +7,7 @@ which takes the GELU again: that is cheaper than to keep its outputs.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,8 @@ def chunked_layers(inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
     Returns:
         Shape (M, P).
     """
-    return cast("Tensor", _ChunkedLayers.apply(inputs, *weights))
+    outputs: Tensor = _ChunkedLayers.apply(inputs, *weights)  # type: ignore[no-untyped-call]
+    return outputs
 
 
 class _ChunkedLayers(torch.autograd.Function):
@@ -49,7 +50,7 @@ class _ChunkedLayers(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, by_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Take every chunk back, and add up what it contributes to the gradients of the weights."""
         inputs, *saved = ctx.saved_tensors

@@ -89,7 +89,9 @@ class SetPretraining(LightningModule):
     def _contrasts(self, batch: ClipSetBatch) -> dict[str, Contrast]:
         features = batch.features.flatten(0, 1).float()  # (N * S, K, D)
         coordinates = batch.coordinates.flatten(0, 1)
-        cls, clips = self.aggregator(self._augmented(features), coordinates, masked_clips=batch.masked_clips)
+        cls, clips = self.aggregator(
+            self._augmented(features), coordinates, masked_clips=batch.masked_clips, only_masked=True
+        )
         contrasts = {}
         if "masked_clip" in self._weights:
             contrasts["masked_clip"] = self.masked_clip_task(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scale_video.aggregate.normalise_coordinates import Positions
+from scale_video.aggregate.pre_norm_layer import PreNormLayer
 from scale_video.store.clip_plan import Coordinate
 
 
@@ -85,7 +86,13 @@ class SetTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(
-        self, features: Tensor, coordinates: Tensor, *, valid: Tensor | None = None, masked_clips: Tensor | None = None
+        self,
+        features: Tensor,
+        coordinates: Tensor,
+        *,
+        valid: Tensor | None = None,
+        masked_clips: Tensor | None = None,
+        only_masked: bool = False,
     ) -> SetTokens:
         """Refine N sets of K clips.
 
@@ -94,10 +101,18 @@ class SetTransformer(nn.Module):
             coordinates: Normalised coordinates, shape (N, K, C).
             valid: Shape (N, K), bool; the other clips are not attended to. None: all are valid.
             masked_clips: Indices into the N * K clips, shape (M,), of those that the mask token replaces.
+            only_masked: Refine the masked clips only, which is cheaper; the others are zeros.
 
         Returns:
             The global token of each set and its refined clips.
+
+        Raises:
+            ValueError: ``only_masked`` without ``masked_clips``, or with ``valid``.
         """
+        if only_masked and (masked_clips is None or valid is not None):
+            raise ValueError(
+                "only_masked needs masked_clips, and sets without padding; leave it out to refine all clips"
+            )
         tokens = self.project(features)  # (N, K, E)
         if masked_clips is not None:
             mask_tokens = self.mask_token.expand(len(masked_clips), -1)
@@ -106,19 +121,31 @@ class SetTransformer(nn.Module):
         cls_tokens = self.cls_token.expand(len(tokens), 1, -1)
         tokens = torch.cat((cls_tokens, tokens), dim=1)  # (N, 1 + K, E)
         padding = None if valid is None else nn.functional.pad(~valid, (1, 0))  # (N, 1 + K); CLS is never padding
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             tokens = layer(tokens, src_key_padding_mask=padding)
-        tokens = self.norm(tokens)
+        if only_masked:
+            assert masked_clips is not None
+            return self._read_masked(tokens, masked_clips)
+        tokens = self.norm(self.layers[-1](tokens, src_key_padding_mask=padding))
         return SetTokens(cls=tokens[:, 0], clips=tokens[:, 1:])
+
+    def _read_masked(self, tokens: Tensor, masked_clips: Tensor) -> SetTokens:
+        """What the last layer makes of CLS tokens and masked clips; tokens are (N, 1 + K, E)."""
+        last = self.layers[-1]
+        assert isinstance(last, PreNormLayer)
+        num_sets, num_tokens, _ = tokens.shape
+        of_cls = torch.arange(num_sets, device=tokens.device) * num_tokens
+        of_clips = masked_clips + masked_clips // (num_tokens - 1) + 1  # the CLS tokens of its set and those before
+        outputs = self.norm(last.read(tokens, torch.cat((of_cls, of_clips))))
+        cls, masked = outputs.split((num_sets, len(masked_clips)))
+        clips = outputs.new_zeros(num_sets * (num_tokens - 1), outputs.shape[1]).index_copy(0, masked_clips, masked)
+        return SetTokens(cls=cls, clips=clips.unflatten(0, (num_sets, -1)))
 
 
 def _pre_norm_layer(config: SetTransformerConfig) -> nn.Module:
-    return nn.TransformerEncoderLayer(
-        d_model=config.width,
-        nhead=config.num_heads,
-        dim_feedforward=round(config.width * config.mlp_ratio),
+    return PreNormLayer(
+        config.width,
+        num_heads=config.num_heads,
+        hidden_dim=round(config.width * config.mlp_ratio),
         dropout=config.dropout,
-        activation="gelu",
-        batch_first=True,
-        norm_first=True,
     )
