@@ -134,7 +134,9 @@ class SetPretraining(LightningModule):
         self._raise_if_diverged()
         means = self._watch.means()
         loss = sum(weight * means[f"{task}_loss"] for task, weight in self._weights.items())
-        self.log_dict({"loss": loss, **means, "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]})
+        logged = {"loss": loss, **means, "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]}
+        # All ranks have the same values already; Lightning would remind of it at every one.
+        self.log_dict(logged, sync_dist=self.trainer.world_size > 1)
         if self._watch.share_before >= self.record.config.warmup_fraction:
             self._collapse_warnings.look_at(self._watch)
         self._watch = EpochWatch(share_before=self.share_done())

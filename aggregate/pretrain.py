@@ -131,8 +131,12 @@ def pretrain(
         try:
             trainer.fit(SetPretraining(record), datamodule=data, ckpt_path=checkpoint if resumed else None)
         except TrainingStoppedError as stopped:
+            if not is_first_rank():
+                raise SystemExit(
+                    128 + (signals.received or signal.SIGTERM)
+                ) from stopped  # the first one speaks for all
             _logger.warning("%s: %s", checkpoint, stopped)
-            signals.received = signals.received or signal.SIGTERM  # another device had it
+            signals.received = signals.received or signal.SIGTERM  # another rank had it
         finally:
             signals.release()
     signals.deliver()
