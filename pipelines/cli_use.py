@@ -93,23 +93,24 @@ def embed(sources: tuple[str, ...], as_json: bool, **given: Any) -> None:
     from scale_video.pipelines.console import print_json
     from scale_video.pipelines.embedding import EmbedRequest, run_embed
     from scale_video.pipelines.export import find_checkpoint
+    from scale_video.pipelines.interruption import interruptible
 
     store = _store_among(sources)
     if store is not None and (given["store"] or given["data"]):
         raise ValueError("--store and --data are of files, and a store is to be embedded")
-    result = run_embed(
-        EmbedRequest(
-            checkpoint=find_checkpoint(given["checkpoint"].expanduser()),
-            store=store or given["store"],
-            files=() if store is not None else tuple(Path(source).expanduser() for source in sources),
-            output=given["output"],
-            view=given["view"],
-            backbone=given["backbone"],
-            data_root=given["data"].expanduser() if given["data"] else None,
-            device=given["device"],
-            limits=_limits(given),
-        )
+    request = EmbedRequest(
+        checkpoint=find_checkpoint(given["checkpoint"].expanduser()),
+        store=store or given["store"],
+        files=() if store is not None else tuple(Path(source).expanduser() for source in sources),
+        output=given["output"],
+        view=given["view"],
+        backbone=given["backbone"],
+        data_root=given["data"].expanduser() if given["data"] else None,
+        device=given["device"],
+        limits=_limits(given),
     )
+    with interruptible("nothing is written; run the same command again"):
+        result = run_embed(request)
     if as_json:
         print_json(result)
     else:

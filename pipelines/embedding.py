@@ -237,7 +237,12 @@ def _recipe(request: EmbedRequest, loaded: LoadedAggregator) -> FeatureRecipe:
         ValueError: another view is asked for.
     """
     if request.store is None:
-        recipe = FeatureRecipe.of_provenance(loaded.provenance, checkpoint=str(request.checkpoint))
+        recipe = FeatureRecipe.of_provenance(loaded.provenance)
+        if recipe is None:
+            raise CheckpointError(
+                f"checkpoint '{request.checkpoint}' is of an earlier release and does not say how its features are "
+                "made; name the store that it was trained on by --store, or pre-train anew"
+            )
         if request.view not in (None, recipe.view):
             raise ValueError(
                 f"the checkpoint reads clips of view {recipe.view!r}; --view {request.view} is another one"

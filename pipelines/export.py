@@ -1,13 +1,13 @@
 """``scale-video export``: a trained aggregator as one safetensors file, with a card that says what it is."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from scale_video.aggregate.aggregator_file import SUFFIX
-from scale_video.aggregate.checkpoint import RECIPE, CheckpointError, LoadedAggregator, load_aggregator, save_aggregator
+from scale_video.aggregate.checkpoint import CheckpointError, LoadedAggregator, load_aggregator, save_aggregator
 from scale_video.pipelines.export_card import card
+from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.paths import checkpoint_path, write_whole
 from scale_video.pipelines.provenance import aggregator_digest, git_revision, versions
 
@@ -38,7 +38,7 @@ def run_export(source: Path, output: Path | None = None) -> ExportResult:
 
     Raises:
         CheckpointError: there is no checkpoint, or none that can be read.
-        ValueError: the output ends otherwise, or is the checkpoint itself.
+        ValueError: the output ends otherwise, is the checkpoint itself, or its card would replace something else.
     """
     checkpoint = find_checkpoint(source.expanduser())
     output = checkpoint.with_name(DEFAULT_NAME) if output is None else output.expanduser()
@@ -46,11 +46,13 @@ def run_export(source: Path, output: Path | None = None) -> ExportResult:
         raise ValueError(f"--output must end in {SUFFIX}, got {output.name!r}")
     if output.resolve() == checkpoint.resolve():
         raise ValueError(f"{str(output)!r} is what is to be exported; choose another place by --output")
+    page = output.with_suffix(".md")
+    if page.exists() and not page.read_bytes().startswith(f"# {output.name}\n".encode()):
+        raise ValueError(f"the card would replace {str(page)!r}, which is none; choose another name by --output")
     loaded = load_aggregator(checkpoint)
     also = description(loaded)
     output.parent.mkdir(parents=True, exist_ok=True)
     save_aggregator(output, loaded, also=also)
-    page = output.with_suffix(".md")
     write_whole(page, card(loaded, also, name=output.name))
     return ExportResult(
         output=output,
@@ -59,7 +61,7 @@ def run_export(source: Path, output: Path | None = None) -> ExportResult:
         num_training_videos=also["num_training_videos"],
         aggregator_digest=also["aggregator_digest"],
         complete=loaded.is_complete,
-        has_recipe=RECIPE in loaded.provenance,
+        has_recipe=FeatureRecipe.of_provenance(loaded.provenance) is not None,
     )
 
 
@@ -82,19 +84,13 @@ def find_checkpoint(source: Path) -> Path:
 
 def description(loaded: LoadedAggregator) -> dict[str, Any]:
     """What the header says beside the checkpoint's own record. Nothing that differs between equal exports."""
+    recipe = FeatureRecipe.of_provenance(loaded.provenance)
     return {
         "kind": "set transformer of scale-video (SCALE, arXiv 2211.17042)",
         "num_parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
         "num_training_videos": len(loaded.training_videos),
         "aggregator_digest": aggregator_digest(loaded),
-        "backbone_licence": backbone_licence(loaded.provenance),
+        "backbone_licence": "unknown" if recipe is None else str(recipe.attributes.get("licence", "unknown")),
         "versions": versions(),
         "git_revision": git_revision(),
     }
-
-
-def backbone_licence(provenance: Mapping[str, Any]) -> str:
-    """Licence of the weights whose features an aggregator reads; ``unknown`` where nobody recorded it."""
-    recipe = provenance.get(RECIPE)
-    attributes = recipe.get("backbone") if isinstance(recipe, dict) else None
-    return str(attributes.get("licence", "unknown")) if isinstance(attributes, dict) else "unknown"

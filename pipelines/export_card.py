@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from scale_video.aggregate.checkpoint import RECIPE, LoadedAggregator
+from scale_video.aggregate.checkpoint import LoadedAggregator
+from scale_video.pipelines.feature_recipe import FeatureRecipe
 
 WITHOUT_US: Final = """\
 import json
@@ -71,16 +72,15 @@ def card(loaded: LoadedAggregator, described: Mapping[str, Any], *, name: str) -
         described: What its header says beside the record.
         name: Of the export's file.
     """
-    provenance = dict(loaded.provenance)
-    recipe = provenance.pop(RECIPE, None)
-    attributes = recipe["backbone"] if recipe else {}
+    provenance, recipe = loaded.provenance, FeatureRecipe.of_provenance(loaded.provenance)
+    source = "source not recorded" if recipe is None else str(recipe.attributes.get("source", "source not recorded"))
     rows = {
         "data set": provenance.get("dataset", "unknown"),
         "split, part": f"{provenance.get('split', 'unknown')}, {provenance.get('pretrain_videos', 'unknown')}",
         "videos": described["num_training_videos"],
         "training": f"{loaded.share_done:.0%} of {loaded.config.length}, seed {loaded.config.seed}",
         "view": f"{provenance.get('view', 'unknown')} (plan {provenance.get('plan_digest', 'unknown')})",
-        "backbone": f"{provenance.get('backbone', 'unknown')}: {attributes.get('source', 'source not recorded')}",
+        "backbone": f"{provenance.get('backbone', 'unknown')}: {source}",
         "its weights, and their use": f"{provenance.get('weights_digest')}, {provenance.get('forward_digest')}",
         "its licence": described["backbone_licence"],
         "aggregator": f"{described['num_parameters']:,} parameters, digest {described['aggregator_digest']}",
@@ -88,7 +88,6 @@ def card(loaded: LoadedAggregator, described: Mapping[str, Any], *, name: str) -
     }
     if "second_view" in provenance:
         rows["second view"] = f"{provenance['second_view']} (plan {provenance.get('second_plan_digest')})"
-    flips = bool(recipe and recipe["view"].get("flip_probability", 0) > 0)
     return "\n".join(
         [
             f"# {name}",
@@ -116,7 +115,7 @@ def card(loaded: LoadedAggregator, described: Mapping[str, Any], *, name: str) -
             "`torch` and `safetensors` are enough:",
             "",
             "```python",
-            WITHOUT_US.format(name=name, flips=flips) + "```",
+            WITHOUT_US.format(name=name, flips=recipe is not None and recipe.flips) + "```",
             "",
             "## Limits",
             "",
@@ -140,7 +139,7 @@ _WHAT: Final = (
 )
 _NO_RECIPE: Final = (
     " It does not say how features are made of new videos, since the checkpoint is of an earlier release: name a store "
-    "by `--store` to embed files."
+    "by `--store` to embed files. The program below takes it that the view mirrors no clips."
 )
 _LIMITS: Final = (
     "It reads features of that backbone alone, made as the header says; others are refused by their digests.",

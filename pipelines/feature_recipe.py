@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scale_video.aggregate.checkpoint import RECIPE, CheckpointError
+from scale_video.aggregate.checkpoint import RECIPE
 from scale_video.extract.views import View, view_from_parameters
 from scale_video.store.union import ReadableStore
 
@@ -48,18 +48,11 @@ class FeatureRecipe:
         return cls(view, dict(store.plan_parameters(view)), backbone, attributes)
 
     @classmethod
-    def of_provenance(cls, provenance: Mapping[str, Any], *, checkpoint: str) -> "FeatureRecipe":
-        """How the features were made that a checkpoint was trained on.
-
-        Raises:
-            CheckpointError: it does not say.
-        """
+    def of_provenance(cls, provenance: Mapping[str, Any]) -> "FeatureRecipe | None":
+        """How the features were made that an aggregator was trained on; None where its checkpoint does not say."""
         recipe = provenance.get(RECIPE)
         if not isinstance(recipe, dict) or not all(isinstance(recipe.get(k), dict) for k in ("view", "backbone")):
-            raise CheckpointError(
-                f"checkpoint '{checkpoint}' is of an earlier release and does not say how its features are made; name "
-                "the store that it was trained on by --store, or pre-train anew"
-            )
+            return None
         names = str(provenance.get("view")), str(provenance.get("backbone"))
         return cls(names[0], recipe["view"], names[1], recipe["backbone"])
 

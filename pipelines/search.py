@@ -6,36 +6,30 @@ holds one vector a video, and features of a run of blocks.
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.aggregate.checkpoint import LoadedAggregator
-from scale_video.aggregate.embed import embed_clips, embed_videos
-from scale_video.evaluate.neighbours import directions
-from scale_video.evaluate.representations import concatenate, time_bins
 from scale_video.extract.backbones.placement import choose
 from scale_video.extract.backbones.registry import parse_backbone
 from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
-from scale_video.pipelines.console import note, ticking
+from scale_video.pipelines.console import note
 from scale_video.pipelines.embedding import Features, load_for_use
-from scale_video.pipelines.embedding_files import EmbeddingGroup
 from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.file_features import name_files, read_files
 from scale_video.pipelines.find_video import close_matches, find_in_stores
+from scale_video.pipelines.gallery import VectorsOf, centred_cosines, embed_gallery, open_embeddings, read_gallery
 from scale_video.pipelines.matched_clips import MatchedClip, match_clips
-from scale_video.pipelines.provenance import aggregator_digest
 from scale_video.pipelines.recorded_backbone import check_recorded, load_recorded
 from scale_video.pipelines.strips import StripOrder, write_strips
-from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
+from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.read import FeatureStore
 from scale_video.store.union import ReadableStore, open_stores
 
 REPRESENTATIONS: Final = ("x", "h", "cls", "x+h", "x+cls", "h+cls", "x+h+cls")
-_ROWS_AT_A_TIME: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +96,6 @@ class _Query:
     """What decodes the clips of a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Gallery:
-    rows: NDArray[np.int64]
-    """Of the N videos that have features, ascending."""
-    vectors: NDArray[np.float32]
-    """Shape (N, D)."""
-    mean_clip: NDArray[np.float32]
-    """Mean over videos of the mean of their clips' vectors, by which clips are centred."""
-
-
 def run_search(request: SearchRequest) -> SearchResult:
     """Find the nearest videos, the clips of each that match best, and draw these if asked to.
 
@@ -123,14 +107,13 @@ def run_search(request: SearchRequest) -> SearchResult:
     store = open_stores(request.store)
     loaded = load_for_use(request.checkpoint) if request.checkpoint is not None else None
     chosen = Features.choose(store, loaded, path=request.checkpoint, view=request.view, backbone=request.backbone)
-    vectors = _Vectors(loaded, by, flips=chosen.flips, device=choose(request.device, "auto")[0])
-    embeddings = _open_embeddings(request, chosen, loaded) if request.embeddings is not None else None
+    vectors = VectorsOf(loaded, by, flips=chosen.flips, device=choose(request.device, "auto")[0])
+    embeddings = open_embeddings(request.embeddings, chosen, loaded) if request.embeddings is not None else None
     query = _query(request, chosen)
-    gallery = _of_embeddings(embeddings, store, vectors) if embeddings is not None else _of_store(chosen, vectors)
-    scores = _scores(gallery.vectors, vectors.of_videos(query.features)[0])
-    scores[gallery.rows == query.row] = -np.inf
-    top = min(request.top, int((scores > -np.inf).sum()))
-    nearest = np.argsort(-scores, kind="stable")[:top]
+    gallery = embed_gallery(chosen, vectors) if embeddings is None else read_gallery(embeddings, chosen, vectors)
+    scores = centred_cosines(gallery.vectors, vectors.of_videos(query.features)[0])
+    others = np.flatnonzero(gallery.rows != (-1 if query.row is None else query.row))
+    nearest = others[np.argsort(-scores[others], kind="stable")[: request.top]]
     rows = gallery.rows[nearest]
     matches = _matches(store, chosen, vectors, query, rows, centre=gallery.mean_clip)
     hits = [
@@ -149,71 +132,6 @@ def _representation(request: SearchRequest) -> str:
     if request.checkpoint is None and by != "x":
         raise ValueError(f"--by {by} needs an aggregator; name it by --checkpoint, or search by x")
     return by
-
-
-class _Vectors:
-    """What videos and clips are compared by."""
-
-    def __init__(self, loaded: LoadedAggregator | None, by: str, *, flips: bool, device: str) -> None:
-        self._model = None if loaded is None else loaded.model.to(device)
-        self._by = by
-        self._flips = flips
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of what is put side by side."""
-        return tuple(self._by.split("+"))
-
-    @property
-    def of_clip(self) -> str:
-        """Name of the mean over a video's clips."""
-        return "x" if self._model is None else "h"
-
-    def of_videos(self, features: ClipFeatures) -> NDArray[np.float32]:
-        """Shape (N, D)."""
-        return self._joined(self._representations(features))
-
-    def both(self, features: ClipFeatures) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What videos are compared by, and the mean over their clips."""
-        found = self._representations(features)
-        mean: NDArray[np.float32] = getattr(found, self.of_clip)
-        return self._joined(found), mean
-
-    def of_clips(self, features: ClipFeatures) -> NDArray[np.float32]:
-        """Refined clips, or the raw ones where there is no aggregator; shape (N, K, E)."""
-        if self._model is None:
-            return features.features.astype(np.float32)
-        return embed_clips(self._model, features, flips=self._flips)
-
-    def _representations(self, features: ClipFeatures) -> VideoRepresentations:
-        if self._model is not None:
-            return embed_videos(self._model, features, flips=self._flips)
-        x = time_bins(features, 1)
-        return VideoRepresentations(features.video_ids, x=x, h=x[:, :0], cls=x[:, :0])
-
-    def _joined(self, found: VideoRepresentations) -> NDArray[np.float32]:
-        return concatenate(found, self._by)
-
-
-def _open_embeddings(request: SearchRequest, chosen: Features, loaded: LoadedAggregator | None) -> EmbeddingGroup:
-    """Embeddings of these features by this aggregator.
-
-    Raises:
-        ValueError: they are of others; the message says in what they differ.
-    """
-    assert request.embeddings is not None
-    embeddings = EmbeddingGroup.open(request.embeddings)
-    wanted = {key: value for key, value in chosen.describe().items() if key not in ("dataset", "backbone")}
-    if loaded is not None:
-        wanted["aggregator_digest"] = aggregator_digest(loaded)
-    for key, value in wanted.items():
-        if (found := embeddings.attributes.get(key)) != value:
-            whose = "by another checkpoint" if key == "aggregator_digest" else "of other features than the store's"
-            raise ValueError(
-                f"embeddings {str(request.embeddings)!r} were made {whose} ({key}: {found!r} != {value!r}); leave "
-                "--embeddings out, or make them anew by `scale-video embed`"
-            )
-    return embeddings
 
 
 def _query(request: SearchRequest, chosen: Features) -> _Query:
@@ -256,58 +174,10 @@ def _of_file(request: SearchRequest, chosen: Features, path: Path) -> _Query:
     return _Query(files[0].id, None, read.features, read.orders[0])
 
 
-def _of_store(chosen: Features, vectors: _Vectors) -> _Gallery:
-    """Embed the store's videos."""
-    num_videos = chosen.store.num_videos
-    rows, filled = np.empty(num_videos, np.int64), 0
-    kept: NDArray[np.float32] | None = None
-    clip_sum: NDArray[np.float64] | float = 0.0
-    with ticking("embedding videos", num_videos) as ticker:
-        for some, features in chosen.runs():
-            if not len(some):
-                continue
-            found, mean_clips = vectors.both(features)
-            if kept is None:
-                kept = np.empty((num_videos, found.shape[1]), np.float32)
-            rows[filled : filled + len(some)], kept[filled : filled + len(some)] = some, found
-            clip_sum = clip_sum + mean_clips.sum(axis=0, dtype=np.float64)
-            filled += len(some)
-            ticker.update(int(some[-1]) + 1)
-    if kept is None:
-        raise ValueError(f"no video of store {chosen.store.url!r} has features of {chosen.backbone!r}")
-    return _Gallery(rows[:filled], kept[:filled], np.asarray(clip_sum / filled, np.float32))
-
-
-def _of_embeddings(embeddings: EmbeddingGroup, store: ReadableStore, vectors: _Vectors) -> _Gallery:
-    """Read what ``embed`` wrote."""
-    row_of = {video_id: row for row, video_id in enumerate(store.ids)}
-    width = sum(embeddings.arrays[part].shape[1] for part in vectors.parts)
-    kept = np.empty((embeddings.num_videos, width), np.float32)
-    rows, filled, clip_sum = np.empty(len(kept), np.int64), 0, np.zeros(embeddings.arrays[vectors.of_clip].shape[1])
-    for ids, mean_clips, *parts in embeddings.chunks("id", vectors.of_clip, *vectors.parts):
-        some = slice(filled, filled + len(ids))
-        rows[some] = [row_of[str(video_id)] for video_id in ids]
-        np.concatenate(parts, axis=1, out=kept[some])
-        clip_sum += mean_clips.sum(axis=0, dtype=np.float64)
-        filled += len(ids)
-    return _Gallery(rows, kept, (clip_sum / max(1, filled)).astype(np.float32))
-
-
-def _scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cosine of each row with the query, all centred by the mean of the rows, shape (N,)."""
-    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    direction = directions(query[None], mean, device="cpu")[0]
-    scores = np.empty(len(vectors), np.float32)
-    for first in range(0, len(vectors), _ROWS_AT_A_TIME):
-        rows = slice(first, first + _ROWS_AT_A_TIME)
-        scores[rows] = (directions(vectors[rows], mean, device="cpu") @ direction).numpy()
-    return scores
-
-
 def _matches(
     store: ReadableStore,
     chosen: Features,
-    vectors: _Vectors,
+    vectors: VectorsOf,
     query: _Query,
     rows: NDArray[np.int64],
     *,
@@ -343,6 +213,4 @@ def _with_strips(
         data_root=request.data_root,
         limits=request.limits,
     )
-    return [
-        Hit(hit.rank, hit.id, hit.path, hit.score, hit.matched, strip) for hit, strip in zip(hits, drawn, strict=True)
-    ]
+    return [replace(hit, strip=strip) for hit, strip in zip(hits, drawn, strict=True)]

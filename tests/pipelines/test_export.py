@@ -81,12 +81,13 @@ def test_the_header_and_the_card_say_where_it_comes_from(trained: tuple[Experime
     assert str(checkpoint.parent).encode() not in result.output.read_bytes()
 
 
-@pytest.mark.parametrize("view", ["random", "grid"])
+@pytest.mark.parametrize(("view", "positions"), [("random", "relative"), ("grid", "absolute")])
 def test_the_cards_program_computes_the_same_without_us(
-    trained: tuple[ExperimentRequest, Path], view: str, monkeypatch: pytest.MonkeyPatch
+    trained: tuple[ExperimentRequest, Path], view: str, positions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request, _ = trained
-    (checkpoint,) = run_pretraining(replace(request, overrides=(*request.overrides, f"train_view={view}"), label=view))
+    options = f"train_view={view}", f"pretrain.model.positions={positions}"
+    (checkpoint,) = run_pretraining(replace(request, overrides=(*request.overrides, *options), label=view))
     result = run_export(checkpoint)
     (program,) = re.findall(r"```python\n(.*?)```", result.card.read_text(), flags=re.DOTALL)
     assert "scale_video." not in program  # nothing of ours is imported
@@ -116,8 +117,14 @@ def test_what_cannot_be_exported(trained: tuple[ExperimentRequest, Path], tmp_pa
     with pytest.raises(ValueError, match=r"--output must end in \.safetensors, got 'x\.bin'"):
         run_export(checkpoint, tmp_path / "x.bin")
     export = run_export(checkpoint).output
+    run_export(checkpoint)  # again, in its own place
     with pytest.raises(ValueError, match="is what is to be exported"):
         run_export(export, export)
+    (tmp_path / "README.md").write_text("# Mine\n")
+    with pytest.raises(ValueError, match=r"the card would replace '.*README\.md', which is none"):
+        run_export(checkpoint, tmp_path / "README.safetensors")
+    assert (tmp_path / "README.md").read_text() == "# Mine\n"
+    assert not (tmp_path / "README.safetensors").exists()
 
 
 def test_the_command(trained: tuple[ExperimentRequest, Path], run_cli: Cli) -> None:

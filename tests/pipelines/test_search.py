@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scale_video.aggregate.checkpoint import load_aggregator
 from scale_video.aggregate.embed import embed_clips, embed_videos
-from scale_video.pipelines import search
+from scale_video.pipelines import gallery, search
 from scale_video.pipelines.matched_clips import match_clips
 from scale_video.pipelines.search import SearchRequest, run_search
 from scale_video.store.clip_features import ClipFeatures
@@ -62,7 +62,7 @@ def slow_match(query: ClipFeatures, ours: Any, found: ClipFeatures, theirs: Any,
 
 @pytest.mark.parametrize("by", ["x", "h", "cls", "x+cls", "x+h+cls"])
 def test_the_nearest_are_those_of_the_formula(trained_folder: Any, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_ROWS_AT_A_TIME", 4)
+    monkeypatch.setattr(gallery, "_ROWS_AT_A_TIME", 4)
     checkpoint = trained_folder.run / "last.ckpt"
     result = run_search(SearchRequest(str(trained_folder.store), "a/ü 4.mp4", checkpoint, by=by, top=100))
     wanted = slow_search(trained_folder.store, checkpoint, 2, by)
@@ -135,7 +135,7 @@ def test_embeddings_are_used_again_and_others_refused(trained_folder: Any, run_c
     run_cli("embed", store, "--checkpoint", checkpoint)
     with pytest.MonkeyPatch.context() as patch:
         fresh = run_search(SearchRequest(str(store), "2", checkpoint))
-        patch.setattr(search, "_of_store", None)  # nothing of the store is embedded again
+        patch.setattr(search, "embed_gallery", None)  # nothing of the store is embedded again
         again = run_search(SearchRequest(str(store), "2", checkpoint, embeddings=Path("embeddings.zarr")))
         raw = run_search(SearchRequest(str(store), "2", embeddings=Path("embeddings.zarr")))
     assert [hit.id for hit in again.hits] == [hit.id for hit in fresh.hits]
