@@ -6,6 +6,7 @@ shuffle buffer does, but the whole order is known before anything is read. There
 threads read, an epoch can begin at any step, and each rank reads the blocks of its own videos only.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -76,14 +77,17 @@ class StreamedClips:
         videos = batch_size // num_ranks
         num_steps = len(own) // videos
         delays = random_keys(own, 1, seed=derived_seed(seed, epoch, Purpose.DELAYS)).squeeze(1).double() / NUM_KEYS
-        window, keys, room = float(len(own)), delays, self._num_slots  # at first, all videos at random
+        num_blocks = len(np.unique(self._block_of[own.numpy()]))
+        all_fit = num_blocks <= self._num_slots
+        room = self._num_slots if all_fit else self._num_slots - self._blocks_ahead()
+        window = math.inf if all_fit else room * len(own) / num_blocks  # no wider one can do
         while True:
+            keys = delays if all_fit else torch.arange(len(own)) + delays * window
             schedule = own[keys.argsort()[: num_steps * videos]].view(num_steps, videos)
             needed = _Use(self._block_of[schedule.numpy()]).most_at_once()
             if needed <= room or window == 0:
                 break
             window = window * _NARROWER if window > 1 else 0.0
-            keys, room = torch.arange(len(own)) + delays * window, self._num_slots - self._blocks_ahead()
         if needed > self._num_slots:
             raise ValueError(
                 f"a batch of {videos} videos lies in {needed} blocks of {self._slot_bytes / 2**20:.3g} MiB, more than "

@@ -4,6 +4,7 @@ What is small is read at once: which clips are valid, where they lie, and the ma
 come later, into a place that the caller keeps, from any thread and in any order.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale_video.store.clip_plan import Coordinate
+from scale_video.store.errors import DamagedBlockError
 from scale_video.store.read import FeatureStore
 from scale_video.store.stored_array import StoredArray
 from scale_video.store.union import ReadableStore, StoreUnion
@@ -103,7 +105,7 @@ class BlockStream:
             DamagedBlockError: it cannot be read.
         """
         asked = self._blocks[block]
-        features = self._features(asked.store)
+        features = self._array(asked.store, "features")
         size, num_clips = features.chunk_rows, features.shape[1]
         if num_clips == self.num_clips:
             features.read_block(asked.index, out[:size])
@@ -111,7 +113,10 @@ class BlockStream:
             narrow = np.empty((size, *features.shape[1:]), dtype=np.float16)
             features.read_block(asked.index, narrow)
             out[:size, :num_clips] = narrow
-        if asked.store.marks(self._view, self._backbone, np.array([asked.index]))[0] != asked.mark:
+        mark = np.zeros(1, dtype=np.uint64)
+        with contextlib.suppress(DamagedBlockError):  # a writer has taken it away
+            self._array(asked.store, "commit").read_block(asked.index, mark)
+        if mark[0] != asked.mark:
             raise asked.store.rewritten(self._view, self._backbone, num_videos=asked.num_rows)
 
     def _open(self, store: FeatureStore, places: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
@@ -129,8 +134,8 @@ class BlockStream:
         if not there.all():
             missing = int((~there[block_of_row]).sum())
             raise store.incomplete(view, backbone, missing=missing, wanted=len(rows))
-        self._features(store).check_sizes(blocks)  # before memory is taken for what they hold
-        valid = store.backbone_arrays(view, backbone)["valid"].rows(rows)
+        self._array(store, "features").check_sizes(blocks)  # before memory is taken for what they hold
+        valid = self._array(store, "valid").rows(rows)
         self.valid[places, : valid.shape[1]] = valid
         self.block_of[places] = len(self._blocks) + block_of_row
         self.place_of[places] = rows % store.block_size
@@ -139,8 +144,8 @@ class BlockStream:
             for index, mark, num_rows in zip(blocks, marks, counts, strict=True)
         ]
 
-    def _features(self, store: FeatureStore) -> StoredArray:
-        return store.backbone_arrays(self._view, self._backbone)["features"]
+    def _array(self, store: FeatureStore, name: str) -> StoredArray:
+        return store.backbone_arrays(self._view, self._backbone)[name]
 
 
 def _parts(
