@@ -60,7 +60,7 @@ class PreNormLayer(nn.TransformerEncoderLayer):
         """Attention of every set, before its output projection, shape (T * N, E): PyTorch drops from this order."""
         attention = self.self_attn
         projected = F.linear(self.norm1(tokens), attention.in_proj_weight, attention.in_proj_bias)  # (N, T, 3 * E)
-        by_head = projected.unflatten(2, (3, attention.num_heads, -1))  # (N, T, 3, heads, channels)
+        by_head = projected.view(*tokens.shape[:2], 3, attention.num_heads, -1)  # (N, T, 3, heads, channels)
         queries, keys, values = by_head.permute(2, 0, 3, 1, 4).unbind()  # (N, heads, T, channels)
         dropout = attention.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
