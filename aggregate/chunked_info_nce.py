@@ -44,7 +44,7 @@ class _ChunkedInfoNce(torch.autograd.Function):
         """Go through the rows, a chunk at a time."""
         loss, hits = rows.new_zeros(()), rows.new_zeros(())
         of_rows, of_candidates = torch.empty_like(rows), torch.zeros_like(candidates)  # gradients
-        rows_per_chunk = max(1, LOGITS_PER_CHUNK // len(candidates))
+        rows_per_chunk = max(1, LOGITS_PER_CHUNK // max(1, len(candidates)))
         for first in range(0, len(rows), rows_per_chunk):
             chunk = slice(first, first + rows_per_chunk)
             scaled, own = rows[chunk] / temperature, positives[chunk, None]

@@ -58,8 +58,9 @@ def test_a_task_of_weight_zero_is_left_out(make_features, tiny_config, left_out,
     assert list(contrasts) == [left]
 
 
-def test_nothing_masked_is_no_error(make_features, tiny_config):
-    config = replace(tiny_config, masking="independent")
+@pytest.mark.parametrize("negatives", ["all", "masked"])
+def test_nothing_masked_is_no_error(make_features, tiny_config, negatives):
+    config = replace(tiny_config, masking="independent", negatives=negatives)
     batch = next(ClipSetDataModule(make_features(), config).batches(0))
     module = make(config)
     contrasts = module.contrasts(batch._replace(masked_clips=torch.zeros(0, dtype=torch.int64)))
