@@ -182,9 +182,7 @@ class SetPretraining(LightningModule):
         Raises:
             TrainingDivergedError: a loss or a weight is not finite, and is not worth saving.
         """
-        self._raise_if_diverged()
-        if not all(weight.isfinite().all() for weight in self.parameters()):
-            raise self._diverged("weights")
+        self.check_finite()
         checkpoint[RECORD] = self.record_now().to_plain()
         checkpoint[_EPOCH] = {"watch": self._watch.to_plain(), "warnings": self._collapse_warnings.to_plain()}
 
@@ -203,6 +201,16 @@ class SetPretraining(LightningModule):
             steps_done=self.global_step,
             share_done=min(1.0, self.share_done()),
         )
+
+    def check_finite(self) -> None:
+        """Look at all that could be saved.
+
+        Raises:
+            TrainingDivergedError: a loss of this epoch or a weight is not finite.
+        """
+        self._raise_if_diverged()
+        if not all(weight.isfinite().all() for weight in self.parameters()):
+            raise self._diverged("weights")
 
     def _raise_if_diverged(self) -> None:
         if diverged := " and ".join(self._watch.diverged()):

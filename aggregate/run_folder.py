@@ -98,7 +98,8 @@ class RunFolder(Checkpoint):
     ) -> None:
         """Save when it is time; the last step of an epoch leaves that to the epoch's end, which has its row."""
         if not (trainer.is_last_batch or trainer.should_stop):
-            self._save_if_due(trainer)
+            assert isinstance(pl_module, SetPretraining)
+            self._save_if_due(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append a row, epochs counted from 1; save when it is time."""
@@ -113,14 +114,15 @@ class RunFolder(Checkpoint):
         if trainer.is_last_batch and metrics["loss"] < self._lowest_loss:  # not of an epoch that was cut short
             self._lowest_loss = metrics["loss"]
             self._best = aggregator_checkpoint(pl_module.aggregator, pl_module.record_now())
-        self._save_if_due(trainer)
+        self._save_if_due(trainer, pl_module)
 
-    def _save_if_due(self, trainer: Trainer) -> None:
+    def _save_if_due(self, trainer: Trainer, module: SetPretraining) -> None:
         strategy = trainer.strategy
         stop = self._signals.received is not None
         old = time.perf_counter() - self._last_checkpoint >= self._every_seconds
         if not (trainer.should_stop or strategy.reduce_boolean_decision(stop or old, all=False)):
             return
+        module.check_finite()
         # The best one first: if that is all that gets done, the epochs since the last one are trained again.
         if self._best is not None and trainer.is_global_zero:
             PlainCheckpointIO().save_checkpoint(self._best, self._folder / BEST_NAME)

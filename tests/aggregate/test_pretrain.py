@@ -267,16 +267,21 @@ def test_minutes_in_the_place_of_epochs(run, tiny_config, monkeypatch):
     assert ticks.rates == pytest.approx(expected, abs=1e-8)
 
 
-def test_weights_that_are_not_finite_are_not_saved(run, tiny_config):
+@pytest.mark.parametrize("step", [4, 6])  # 6: the last of an epoch, whose loss is the lowest so far
+def test_weights_that_are_not_finite_are_not_saved(run, tmp_path, step):
     class Spoil(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            if trainer.global_step == 4:
-                pl_module.set_head.layers[0].weight.data.fill_(torch.inf)
+            if trainer.global_step == step:
+                pl_module.aggregator.cls_token.data.fill_(torch.inf)
 
-    with pytest.raises(TrainingDivergedError, match="weights not finite in epoch 2, step 4; lower learning_rate"):
+    with pytest.raises(TrainingDivergedError, match=f"weights not finite in epoch 2, step {step}; lower learning_rate"):
         run(checkpoint_every_seconds=0, callbacks=[Spoil()])
-    path = run()
-    assert all(value.isfinite().all() for value in weights(path).values())
+    if step == 6:
+        assert float(rows(tmp_path / "run/last.ckpt")[1]["loss"]) < float(rows(tmp_path / "run/last.ckpt")[0]["loss"])
+    for name in ("last.ckpt", "best.ckpt"):
+        assert all(value.isfinite().all() for value in weights(tmp_path / "run" / name).values())
+    assert load_record(tmp_path / "run/best.ckpt").epochs_done == 1
+    assert all(value.isfinite().all() for value in weights(run()).values())
 
 
 class Received(BaseException):
