@@ -135,8 +135,8 @@ class ClipSetDataModule(LightningDataModule):
         )
         self._opened = opened
         self._rows = self._rows.to(opened.valid[0].device)
-        self._in_thread = residence.kind == "stream" or (residence.kind == "memory" and device.type == "cuda")
-        self._pinned = residence.kind != "device" and device.type == "cuda"
+        # On a CPU a thread of its own is no gain: a step leaves no core idle, and memory costs more in other threads.
+        self._sent = residence.kind != "device" and device.type == "cuda"
         return opened
 
     @property
@@ -173,9 +173,9 @@ class ClipSetDataModule(LightningDataModule):
             schedule = schedule[first_step:]
             for rows, places in zip(schedule, clips.places(schedule), strict=True):
                 batch = self._batch(rows, places, epoch)
-                yield ClipSetBatch(*(part.pin_memory() for part in batch)) if self._pinned else batch
+                yield ClipSetBatch(*(part.pin_memory() for part in batch)) if self._sent else batch
 
-        yield from read_ahead(make) if self._in_thread else make()
+        yield from read_ahead(make) if self._sent else make()
 
     def _batch(self, rows: Tensor, places: Tensor, epoch: int) -> ClipSetBatch:
         """The sets of some videos.

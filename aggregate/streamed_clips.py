@@ -21,7 +21,7 @@ from scale_video.aggregate.clip_source import Share, row_keys
 from scale_video.aggregate.counter_random import NUM_KEYS, Purpose, derived_seed, random_keys
 from scale_video.store.block_stream import BlockStream
 
-_LOCAL_READERS: Final = 2
+_LOCAL_READERS: Final = 4
 _REMOTE_READERS: Final = 16
 """Other file systems answer late; asking for many blocks at once hides that."""
 _NARROWER: Final = 0.85
@@ -79,8 +79,9 @@ class StreamedClips:
         delays = random_keys(own, 1, seed=derived_seed(seed, epoch, Purpose.DELAYS)).squeeze(1).double() / NUM_KEYS
         num_blocks = len(np.unique(self._block_of[own.numpy()]))
         all_fit = num_blocks <= self._num_slots
-        room = self._num_slots if all_fit else self._num_slots - self._blocks_ahead()
-        window = math.inf if all_fit else room * len(own) / num_blocks  # no wider one can do
+        rows_per_block = len(own) / max(1, num_blocks)
+        room = self._num_slots if all_fit else self._num_slots - self._blocks_ahead(videos / rows_per_block)
+        window = math.inf if all_fit else room * rows_per_block  # no wider one can do
         while True:
             keys = delays if all_fit else torch.arange(len(own)) + delays * window
             schedule = own[keys.argsort()[: num_steps * videos]].view(num_steps, videos)
@@ -128,9 +129,9 @@ class StreamedClips:
         each = len(rows) // num_ranks
         return order[rank * each : (rank + 1) * each]
 
-    def _blocks_ahead(self) -> int:
-        """Slots that are kept for reading ahead, where there are enough."""
-        return min(2 * self._num_readers, self._num_slots // 4)
+    def _blocks_ahead(self, blocks_per_step: float) -> int:
+        """Slots that are kept for reading what the next step needs while one goes on, where there are enough."""
+        return min(math.ceil(blocks_per_step) + self._num_readers, self._num_slots // 3)
 
     def _read(self, block: int, slot: int) -> None:
         for stream, pool in zip(self._streams, self._pools, strict=True):
