@@ -193,3 +193,16 @@ def test_a_step_on_a_gpu_never_waits(make_features, tiny_config):
         module.training_step(second, 1).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("options", [{}, {"negatives": "masked", "precision": "bf16"}])
+def test_a_step_is_one_program_for_a_compiler(make_features, tiny_config, options):
+    """Traced whole (``fullgraph`` raises where Python has to step in), and with the losses of a step that is not."""
+    config = replace(tiny_config, model=replace(tiny_config.model, dropout=0), **options)
+    module = make(config)
+    traced = torch.compile(module.contrasts, backend="eager", fullgraph=True)
+    for batch in ClipSetDataModule(make_features(), config).batches(0):
+        expected, got = module.contrasts(batch), traced(batch)
+        for task, contrast in got.items():
+            torch.testing.assert_close(contrast.loss, expected[task].loss)
+            torch.testing.assert_close(contrast.accuracy, expected[task].accuracy)
