@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +22,19 @@ from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.store.read import FeatureStore
 
 MakeStore = Callable[..., str]
-Requests = Callable[..., ExperimentRequest]
 Cli = Callable[..., Result]
 
 
-@pytest.fixture
-def trained(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> tuple[ExperimentRequest, Path]:
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, make_store: MakeStore, small_training: tuple[str, ...]
+) -> tuple[ExperimentRequest, Path]:
     """An experiment on random features, and its checkpoint."""
-    request = request_for(make_store(tmp_path / "a.zarr"))
+    root = tmp_path_factory.mktemp("export")
+    store = make_store(root / "a.zarr")
+    request = ExperimentRequest(
+        dataset="folder", store=store, preset="honest", overrides=small_training[1::2], runs=root / "runs"
+    )
     (checkpoint,) = run_pretraining(request)
     return request, checkpoint
 
@@ -108,10 +114,11 @@ def test_the_cards_program_computes_the_same_without_us(
 
 
 def test_what_cannot_be_exported(trained: tuple[ExperimentRequest, Path], tmp_path: Path) -> None:
-    request, checkpoint = trained
-    run_pretraining(replace(request, num_seeds=2))
+    _, checkpoint = trained
+    shutil.copytree(checkpoint.parent, tmp_path / "runs" / "seed0")
+    shutil.copytree(checkpoint.parent, tmp_path / "runs" / "seed1")
     with pytest.raises(CheckpointError, match=r"has those of 2 seeds; name one, such as '.*seed0/last\.ckpt'"):
-        run_export(checkpoint.parents[1])
+        run_export(tmp_path / "runs")
     with pytest.raises(CheckpointError, match=r"and the folder .* has none"):
         run_export(tmp_path)
     with pytest.raises(ValueError, match=r"--output must end in \.safetensors, got 'x\.bin'"):
@@ -134,11 +141,11 @@ def test_the_command(trained: tuple[ExperimentRequest, Path], run_cli: Cli) -> N
     content = torch.load(checkpoint, weights_only=True)
     content["scale_video"]["share_done"] = 0.5
     del content["scale_video"]["provenance"]["recipe"]  # as earlier releases wrote it
-    torch.save(content, checkpoint)
-    result = run_cli("export", checkpoint)
+    torch.save(content, "old.ckpt")
+    result = run_cli("export", "old.ckpt")
     assert "warning: the training had not reached its end" in result.stderr
     assert "files can be embedded with --store only" in result.stderr
-    assert "name a store by `--store` to embed files" in checkpoint.with_name("aggregator.md").read_text()
+    assert "name a store by `--store` to embed files" in Path("aggregator.md").read_text()
     assert "no checkpoint at 'nothing'" in run_cli("export", "nothing", status=1).stderr
 
 
