@@ -62,21 +62,31 @@ class FullRanking:
         return Ranking(columns.gather(1, order).cpu().numpy(), sorted_precisions(similarities, relevant))
 
     def _of_row(self, row: NDArray[np.float32], relevant: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:
-        if not hasattr(self._thread, "rising"):
-            self._thread.rising = np.empty_like(row)
-        rising = self._thread.rising
-        np.copyto(rising, row)
-        rising.sort()
+        wanted = np.sort(row[relevant])
+        rising = self._rising(row, at_least=wanted[0] if len(wanted) else None)
         candidates = np.flatnonzero(row >= rising[-self._depth])  # more than ``depth`` where the last are equal
         order = np.argsort(-row[candidates], kind="stable")[: self._depth]  # of equal ones the lower row is nearer
-        return candidates[order], _average_precision(rising, np.sort(row[relevant]))
+        return candidates[order], _average_precision(rising, wanted)
+
+    def _rising(self, row: NDArray[np.float32], *, at_least: np.float32 | None) -> NDArray[np.float32]:
+        """The similarities in rising order; only those that count, where they are few."""
+        if at_least is not None:
+            counts = row >= at_least
+            if self._depth <= np.count_nonzero(counts) < len(row) // 4:
+                return np.sort(row[counts])
+        if not hasattr(self._thread, "row"):
+            self._thread.row = np.empty_like(row)
+        rising: NDArray[np.float32] = self._thread.row
+        np.copyto(rising, row)
+        rising.sort()
+        return rising
 
 
 _NONE = np.empty(0, dtype=np.int64)
 
 
 def _average_precision(rising: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """Of relevant videos with ``wanted`` similarities, rising, among all."""
+    """Of relevant videos with ``wanted`` similarities, rising, among all that are as similar as the first of them."""
     if not len(wanted):
         return 0.0
     wanted_at_least = len(wanted) - np.searchsorted(wanted, wanted)

@@ -1,8 +1,9 @@
 """The most similar training videos of each test video, at any size: what k-NN and retrieval look at.
 
 Similarities are a matrix product, which is all that should cost time. So they are computed in blocks that bound the
-memory, and the k largest of a block are found in two steps: first the maximum of every ``_GROUP`` columns, one pass at
-the speed of memory; then the k groups with the largest maxima hold the k largest values.
+memory, each in products of a shape that is fast, and the k largest of a block are found in two steps: first the maximum
+of every ``_GROUP`` columns, one pass at the speed of memory; then the k groups with the largest maxima hold the k
+largest values.
 """
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_BLOCK_SIMILARITIES = 2**24  # similarities at a time: 64 MiB
-_BLOCK_QUERIES = 1024  # at most: a product at full speed, in blocks so wide that their candidates are few
+_BLOCK_SIMILARITIES = 2**27  # at a time: 512 MiB; blocks so wide that the candidates of each are few
+_BLOCK_QUERIES = 512  # at most
+_PRODUCT_COLUMNS = 8192  # of one product
 _MIN_LENGTH = 1e-12  # a vector without a direction stays 0
 _GROUP = 64  # columns of which the maximum is taken first
 
@@ -26,6 +28,13 @@ def directions(vectors: NDArray[np.float32], mean: NDArray[np.float32], *, devic
     """Centred vectors of length 1, or of length 0, shape (N, D)."""
     centred = torch.from_numpy(vectors - mean).to(device)
     return centred.div_(torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp_min_(_MIN_LENGTH))
+
+
+def similarities(queries: Tensor, videos: Tensor, *, out: Tensor) -> None:
+    """Products of all queries and videos, (n, D) and (N, D) -> (n, N), in pieces that a processor's cache likes."""
+    for first in range(0, len(videos), _PRODUCT_COLUMNS):
+        piece = slice(first, first + _PRODUCT_COLUMNS)
+        torch.mm(queries, videos[piece].T, out=out[:, piece])
 
 
 def nearest_rows(train: Tensor, test: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -51,7 +60,7 @@ def nearest_rows(train: Tensor, test: Tensor, k: int) -> tuple[Tensor, Tensor]:
         for first in range(0, len(train), columns_per_block):
             block = train[first : first + columns_per_block]
             products = buffer[: len(queries) * len(block)].view(len(queries), len(block))
-            torch.mm(queries, block.T, out=products)
+            similarities(queries, block, out=products)
             columns = largest_columns(products, min(k, len(block)))
             found_values, found_rows = products.gather(1, columns), columns + first
             if first:  # those of earlier blocks have lower rows and stand first, so ties go to them

@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from scale_video.evaluate.full_ranking import FullRanking, Ranking
-from scale_video.evaluate.neighbours import directions, training_mean
+from scale_video.evaluate.neighbours import directions, similarities, training_mean
 
 RECALL_DEPTHS = (1, 5, 10, 20, 50)
 
-_BLOCK_SIMILARITIES = 2**27  # at a time: 512 MiB; a ranking needs whole rows, and a product at full speed many of them
-_BLOCK_QUERIES = 1024  # at most
-_BLOCK_COLUMNS = 8192  # of one product: what a processor's cache is good for
+_BLOCK_SIMILARITIES = 2**27  # at a time: 512 MiB; a ranking needs whole rows
+_BLOCK_QUERIES = 512  # at most
 
 
 def retrieve(
@@ -51,11 +50,9 @@ def retrieve(
     rankings = []
     for first in range(0, len(test), num_queries):
         queries = directions(test[first : first + num_queries], mean, device=device)
-        similarities = buffer[: len(queries)]  # (n, N)
-        for column in range(0, len(gallery), _BLOCK_COLUMNS):
-            block = slice(column, column + _BLOCK_COLUMNS)
-            torch.mm(queries, gallery[block].T, out=similarities[:, block])
-        rankings.append(full_ranking.of(similarities, test_labels[first : first + num_queries]))
+        of_block = buffer[: len(queries)]  # (n, N)
+        similarities(queries, gallery, out=of_block)
+        rankings.append(full_ranking.of(of_block, test_labels[first : first + num_queries]))
     return Ranking(
         nearest=np.concatenate([ranking.nearest for ranking in rankings]),
         average_precision=np.concatenate([ranking.average_precision for ranking in rankings]),

@@ -21,6 +21,7 @@ def whole_numbers(*shape: int, seed: int, low: int = -3, high: int = 4) -> Tenso
 def test_equals_sorting_in_blocks_of_any_size(k: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_BLOCK_SIMILARITIES", block)
     monkeypatch.setattr(neighbours, "_BLOCK_QUERIES", 4)
+    monkeypatch.setattr(neighbours, "_PRODUCT_COLUMNS", 17)
     for seed in range(5):
         train, test = whole_numbers(61, 3, seed=seed), whole_numbers(9, 3, seed=seed + 100)
         values, rows = nearest_rows(train, test, k)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from scale_video.evaluate import retrieval
+from scale_video.evaluate import neighbours, retrieval
 from scale_video.evaluate.full_ranking import FullRanking, sorted_precisions
 from scale_video.evaluate.retrieval import recalled, retrieve
 
@@ -32,7 +32,7 @@ def sides(make_videos):
 @pytest.mark.parametrize(("block", "columns"), [(2**27, 8192), (7 * 120, 120), (1, 50)])
 def test_equals_a_loop_and_scikit_learns(sides, block: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieval, "_BLOCK_SIMILARITIES", block)
-    monkeypatch.setattr(retrieval, "_BLOCK_COLUMNS", columns)
+    monkeypatch.setattr(neighbours, "_PRODUCT_COLUMNS", columns)
     train, test = sides
     ranking = retrieve(train.vectors, train.labels, test.vectors, test.labels)
     similarities = cosines(train.vectors, test.vectors)
@@ -83,11 +83,14 @@ def test_test_labels_change_no_ranking(sides) -> None:
     np.testing.assert_array_equal(plain.nearest, other.nearest)
 
 
+@pytest.mark.parametrize("lead", [0, 1])  # of the query's class: none, and so much that the others need no order
 @pytest.mark.parametrize("decimals", [1, 7])  # with many equal similarities, and with none
-def test_ranking_is_that_of_a_stable_sort(decimals: int) -> None:
+def test_ranking_is_that_of_a_stable_sort(decimals: int, lead: float) -> None:
     rng = np.random.default_rng(0)
     labels, queries = rng.integers(9, size=3000), np.array([3, 3, 8, -1, 12, 0])
-    similarities = torch.from_numpy((rng.normal(size=(6, 3000)) / 5).round(decimals).astype(np.float32))
+    noise = rng.normal(size=(6, 3000)) / 5
+    noise[labels == queries[:, None]] += lead
+    similarities = torch.from_numpy(noise.round(decimals).astype(np.float32))
     ranking = FullRanking(labels, depth=50).of(similarities, queries)
     np.testing.assert_array_equal(ranking.nearest, np.argsort(-similarities.numpy(), axis=1, kind="stable")[:, :50])
     relevant = [np.flatnonzero(labels == label) for label in queries]
