@@ -179,7 +179,11 @@ class _SeededDropout(Callback):
         """Seed the step."""
         assert isinstance(pl_module, SetPretraining)
         of_rank = (trainer.global_rank,) if trainer.global_rank else ()
-        torch.manual_seed(derived_seed(pl_module.record.config.seed, trainer.global_step, Purpose.DROPOUT, *of_rank))
+        seed = derived_seed(pl_module.record.config.seed, trainer.global_step, Purpose.DROPOUT, *of_rank)
+        # torch.manual_seed keeps, for each kind of device that is not there, every seed with a stack trace
+        torch.default_generator.manual_seed(seed)
+        if pl_module.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
 
 class _EndOfTraining(Callback):
