@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import numpy as np
 import torch
@@ -48,7 +49,8 @@ class DensePretraining(SetPretraining):
 
     def contrasts(self, batch: ClipSetBatch) -> dict[str, Contrast]:
         """Loss and accuracy of both tasks."""
-        return dense_contrasts(self, batch)
+        contrasts: dict[str, Contrast] = dense_contrasts(self, batch)
+        return contrasts
 
 
 def accuracy(store: FeatureStore, way: str, *, seed: int, overrides: list[str]) -> float:
@@ -59,8 +61,8 @@ def accuracy(store: FeatureStore, way: str, *, seed: int, overrides: list[str]) 
     train, test = (
         store.read_features(preset.train_view, backbone, store.videos.in_split("1", part)) for part in ("train", "test")
     )
-    pretraining.SetPretraining = DensePretraining if way == "dense" else SetPretraining  # type: ignore[misc]
-    with tempfile.TemporaryDirectory() as folder:
+    kind = DensePretraining if way == "dense" else SetPretraining
+    with mock.patch.object(pretraining, "SetPretraining", kind), tempfile.TemporaryDirectory() as folder:
         checkpoint = pretraining.pretrain(train, preset.pretrain, run_dir=Path(folder), provenance={}, progress=False)
         model = load_aggregator(checkpoint).model
     sides = [embed_videos(model, features, flips=True) for features in (train, test)]
