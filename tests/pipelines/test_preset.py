@@ -11,12 +11,14 @@ def test_the_defaults_are_the_papers() -> None:
     assert preset.views == {"random": RandomView(), "grid": GridView()}
     assert (preset.pretrain.epochs, preset.pretrain.batch_size, preset.pretrain.learning_rate) == (200, 512, 3e-4)
     assert (preset.pretrain.masking, preset.pretrain_videos) == ("exact", "train")
+    assert preset.pretrain.negatives == "masked"
     assert (preset.train_view, preset.test_view) == ("random", "grid")
 
 
 def test_the_published_protocol() -> None:
     preset = load_preset("paper", dataset="ucf101")
     assert (preset.pretrain.masking, preset.pretrain_videos, preset.pretrain.epochs) == ("independent", "all", 1000)
+    assert preset.pretrain.negatives == "all"
 
 
 def test_the_demo_has_its_own_clips() -> None:
