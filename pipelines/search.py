@@ -161,9 +161,9 @@ def _of_file(request: SearchRequest, chosen: Features, path: Path) -> _Query:
     inside = request.data_root is not None and path.absolute().is_relative_to(request.data_root.expanduser().absolute())
     files = name_files([path], data_root=request.data_root.expanduser() if inside and request.data_root else None)
     given = parse_backbone(request.weights) if request.weights else None
-    backbone = load_recorded(recipe.backbone, recipe.attributes, device=request.device, given=given)
+    backbone = load_recorded(recipe.backbone, recipe.attributes, device=request.device, given=given, option="--weights")
     where = f"{chosen.view}/{chosen.backbone} in store {chosen.store.url!r}"
-    check_recorded(backbone, recipe.backbone, recipe.attributes, where=where)
+    check_recorded(backbone, recipe.backbone, recipe.attributes, where=where, option="--weights")
     with closing(ClipDecoders(request.limits)) as decoders:
         (read,) = read_files(files, recipe, backbone, decoders)
     outcome = read.outcomes[0]
