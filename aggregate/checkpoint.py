@@ -220,6 +220,11 @@ def _with_weights(record: TrainingRecord, weights: Mapping[str, Tensor], path: P
     except (RuntimeError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{wrong} ({reason[:300]}); name another file") from error
+    if unusable := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
+        raise CheckpointError(
+            f"weights in '{path}' are not finite ({unusable[0]}), so every vector would be none; train anew, or name "
+            "another file"
+        )
     return model
 
 

@@ -82,6 +82,16 @@ def test_somebody_elses_checkpoint(tmp_path, content):
         load_record(tmp_path / "other.ckpt")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(checkpoint, value):
+    """Vectors would be NaN, and so would all scores."""
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["aggregator.norm.weight"][1] = value
+    torch.save(content, checkpoint)
+    with pytest.raises(CheckpointError, match=r"are not finite \(norm\.weight\)"):
+        load_aggregator(checkpoint)
+
+
 def test_a_later_format(checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     content["scale_video"]["format_version"] = 2
