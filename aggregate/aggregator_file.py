@@ -61,6 +61,19 @@ def read_aggregator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]
         raise ValueError(f"its tensors are damaged: {error}") from error
 
 
+def is_aggregator_file(path: Path) -> bool:
+    """Whether a file is an export of ours, by its header.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        _description(path)
+    except ValueError:
+        return False
+    return True
+
+
 def _description(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(_header(path))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from scale_video.aggregate.aggregator_file import SUFFIX
+from scale_video.aggregate.aggregator_file import SUFFIX, is_aggregator_file
 from scale_video.aggregate.checkpoint import CheckpointError, LoadedAggregator, load_aggregator, save_aggregator
 from scale_video.pipelines.export_card import card
 from scale_video.pipelines.feature_recipe import FeatureRecipe
@@ -38,7 +38,7 @@ def run_export(source: Path, output: Path | None = None) -> ExportResult:
 
     Raises:
         CheckpointError: there is no checkpoint, or none that can be read.
-        ValueError: the output ends otherwise, is the checkpoint itself, or its card would replace something else.
+        ValueError: the output ends otherwise, is the checkpoint itself, or it or its card would replace something else.
     """
     checkpoint = find_checkpoint(source.expanduser())
     output = checkpoint.with_name(DEFAULT_NAME) if output is None else output.expanduser()
@@ -46,6 +46,8 @@ def run_export(source: Path, output: Path | None = None) -> ExportResult:
         raise ValueError(f"--output must end in {SUFFIX}, got {output.name!r}")
     if output.resolve() == checkpoint.resolve():
         raise ValueError(f"{str(output)!r} is what is to be exported; choose another place by --output")
+    if output.exists() and not is_aggregator_file(output):
+        raise ValueError(f"{str(output)!r} is there, and no export; choose another place by --output")
     page = output.with_suffix(".md")
     if page.exists() and not page.read_bytes().startswith(f"# {output.name}\n".encode()):
         raise ValueError(f"the card would replace {str(page)!r}, which is none; choose another name by --output")

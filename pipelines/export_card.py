@@ -18,6 +18,7 @@ with safe_open("{name}", framework="pt") as file:
     weights = {{key: file.get_tensor(key) for key in file.keys() if key != "training_videos"}}
 sizes, dim = described["config"]["model"], described["feature_dim"]
 width = sizes["width"]
+mirrors = {flips}  # whether the view mirrors clips at random
 
 
 class SetTransformer(nn.Module):
@@ -54,7 +55,7 @@ def normalised(coordinates):  # columns: flip, top, left, bottom, right, start, 
             scaled[:, [low, high]] = (coordinates[:, [low, high]] - origin) / extent
     if sizes.get("positions") == "absolute":
         scaled = coordinates / torch.tensor([1, 1, 1, 1, 1, 10, 10])
-    scaled[:, 0] = coordinates[:, 0] * 2 - 1 if {flips} else -1
+    scaled[:, 0] = coordinates[:, 0] * 2 - 1 if mirrors else -1
     return scaled
 
 
@@ -139,7 +140,7 @@ _WHAT: Final = (
 )
 _NO_RECIPE: Final = (
     " It does not say how features are made of new videos, since the checkpoint is of an earlier release: name a store "
-    "by `--store` to embed files. The program below takes it that the view mirrors no clips."
+    "by `--store` to embed files. Set `mirrors` in the program below to what the view does; it is not known here."
 )
 _LIMITS: Final = (
     "It reads features of that backbone alone, made as the header says; others are refused by their digests.",

@@ -63,7 +63,8 @@ class FeatureRecipe:
     @property
     def flips(self) -> bool:
         """Whether the view mirrors clips at random."""
-        return bool(self.parameters.get("flip_probability", 0) > 0)
+        probability = self.parameters.get("flip_probability", 0)
+        return isinstance(probability, int | float) and probability > 0  # a recipe may come from anybody
 
     @property
     def num_frames(self) -> int:

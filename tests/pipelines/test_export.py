@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from safetensors.torch import load, save
 
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator
 from scale_video.aggregate.embed import embed_clips, embed_videos
 from scale_video.pipelines.evaluation import run_evaluation
 from scale_video.pipelines.export import run_export
+from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.paths import ExperimentRequest
 from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.store.read import FeatureStore
@@ -127,11 +129,21 @@ def test_what_cannot_be_exported(trained: tuple[ExperimentRequest, Path], tmp_pa
     run_export(checkpoint)  # again, in its own place
     with pytest.raises(ValueError, match="is what is to be exported"):
         run_export(export, export)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(save({"weight": torch.zeros(3)}))  # somebody's backbone
+    with pytest.raises(ValueError, match=r"model\.safetensors' is there, and no export; choose another place"):
+        run_export(checkpoint, weights)
+    assert load(weights.read_bytes())["weight"].shape == (3,)
     (tmp_path / "README.md").write_text("# Mine\n")
     with pytest.raises(ValueError, match=r"the card would replace '.*README\.md', which is none"):
         run_export(checkpoint, tmp_path / "README.safetensors")
     assert (tmp_path / "README.md").read_text() == "# Mine\n"
     assert not (tmp_path / "README.safetensors").exists()
+
+
+@pytest.mark.parametrize(("probability", "flips"), [(0.5, True), (0.0, False), ("often", False), (None, False)])
+def test_a_recipe_of_anybody_says_whether_clips_are_mirrored(probability: object, flips: bool) -> None:
+    assert FeatureRecipe("random", {"flip_probability": probability}, "tiny", {}).flips is flips
 
 
 def test_the_command(trained: tuple[ExperimentRequest, Path], run_cli: Cli) -> None:
