@@ -192,8 +192,12 @@ def _store_among(sources: tuple[str, ...]) -> str | None:
     """The store that is named; None where files are.
 
     Raises:
-        ValueError: a store among other things.
+        ValueError: a store among other things, or a folder that is none.
     """
+    for source in sources:
+        folder = Path(source).expanduser()
+        if folder.is_dir() and folder.suffix != ".zarr" and not (folder / "zarr.json").exists():
+            raise ValueError(f"{source!r} is a folder and no store; name its files, such as {str(folder / '*.mp4')!r}")
     stores = [source for source in sources if _is_store(source)]
     if stores and len(sources) > 1:
         raise ValueError(f"{stores[0]!r} is a store; name one (or A.zarr,B.zarr), or files, but not both")

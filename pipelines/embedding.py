@@ -181,6 +181,8 @@ def _of_store(request: EmbedRequest, loaded: LoadedAggregator, output: Path) -> 
                     ticker.update(int(rows[-1]) + 1)
 
     def describe(num_rows: int) -> dict[str, Any]:
+        if num_rows == 0:
+            raise ValueError(f"no video of store {store.url!r} has features of {chosen.backbone!r}: nothing is written")
         return _attributes(loaded, described, num_left_out=store.num_videos - num_rows)
 
     return _write(output, batches(), describe, loaded, num_videos=store.num_videos, started=started)

@@ -219,6 +219,8 @@ class EmbeddingGroup:
         Raises:
             ValueError: it is something else.
         """
+        if path.suffix == ".parquet":
+            raise ValueError(f"{str(path)!r} is for others to read; let `scale-video embed` write a .zarr for a search")
         try:
             group = zarr.open_group(path.expanduser(), mode="r", zarr_format=3, use_consolidated=False)
             attributes = dict(group.attrs)
@@ -230,8 +232,10 @@ class EmbeddingGroup:
         if attributes.get("format") != FORMAT or attributes.get("format_version") != FORMAT_VERSION:
             raise ValueError(f"{str(path)!r} holds no embeddings of this release; `scale-video embed` makes them anew")
         columns = {name: array for name, array in arrays.items() if isinstance(array, zarr.Array)}
-        lengths = {len(array.shape) and array.shape[0] for array in columns.values()}
-        if columns.keys() != _LAYOUTS.keys() or len(lengths) != 1:
+        lengths = {array.shape[:1] for array in columns.values()}
+        ranks = {name: len(array.shape) for name, array in columns.items()}
+        wanted = {name: len(layout.dimensions) for name, layout in _LAYOUTS.items()}
+        if ranks != wanted or len(lengths) != 1 or lengths == {(0,)}:
             raise ValueError(f"{str(path)!r} is damaged; delete it, and `scale-video embed` makes it anew")
         return cls(path, attributes, columns)
 

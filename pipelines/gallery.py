@@ -101,14 +101,23 @@ def embed_gallery(chosen: Features, vectors: VectorsOf) -> Gallery:
 
 
 def read_gallery(embeddings: EmbeddingGroup, chosen: Features, vectors: VectorsOf) -> Gallery:
-    """Read what ``embed`` wrote."""
+    """Read what ``embed`` wrote.
+
+    Raises:
+        ValueError: it holds videos that the store has not.
+    """
     row_of = {video_id: row for row, video_id in enumerate(chosen.store.ids)}
     width = sum(embeddings.arrays[part].shape[1] for part in vectors.parts)
     kept = np.empty((embeddings.num_videos, width), np.float32)
     rows, filled, clip_sum = np.empty(len(kept), np.int64), 0, np.zeros(embeddings.arrays[vectors.of_clip].shape[1])
     for ids, mean_clips, *parts in embeddings.chunks("id", vectors.of_clip, *vectors.parts):
         some = slice(filled, filled + len(ids))
-        rows[some] = [row_of[str(video_id)] for video_id in ids]
+        if unknown := [video_id for video_id in ids.tolist() if video_id not in row_of]:
+            raise ValueError(
+                f"embeddings {str(embeddings.path)!r} are damaged: the store has no {unknown[0]!r}; delete them, and "
+                "`scale-video embed` makes them anew"
+            )
+        rows[some] = [row_of[video_id] for video_id in ids.tolist()]
         np.concatenate(parts, axis=1, out=kept[some])
         clip_sum += mean_clips.sum(axis=0, dtype=np.float64)
         filled += len(ids)

@@ -168,6 +168,11 @@ def test_what_is_refused_before_anything_is_read(
     assert "must be a local path, got 's3:/bucket/o.zarr'" in refused(made.store, "--output", "s3://bucket/o.zarr")
     assert "name one (or A.zarr,B.zarr), or files, but not both" in refused(made.store, "a.mp4")
     assert "--store and --data are of files" in refused(made.store, "--data", ".", "--output", "b.zarr")
+    empty = make_store(tmp_path / "empty.zarr", failed=range(40))
+    assert "has features of 'tiny': nothing is written" in refused(empty, "--output", "b.zarr")
+    (tmp_path / "new").mkdir()
+    for given in ((tmp_path / "new",), (tmp_path / "new", "a.mp4")):
+        assert "new' is a folder and no store; name its files" in refused(*given, "--output", "b.zarr")
     assert "there is no feature store at" in refused("none.zarr", "--output", "b.zarr")
     assert sorted(path.name for path in tmp_path.glob("*b.zarr*")) == []
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import xarray
+import zarr
 from click.testing import Result
 from numpy.typing import NDArray
 
@@ -159,6 +160,12 @@ def test_embeddings_are_used_again_and_others_refused(trained_folder: Any, run_c
     assert "were made of other features than the store's (features_digest: " in refused(store=str(other))
     assert "no embeddings at" in refused(embeddings=tmp_path / "none.zarr")
     assert "no embeddings at" in refused(embeddings=store)
+    assert "let `scale-video embed` write a .zarr" in refused(embeddings=Path("embeddings.parquet"))
+    zarr.open_group("embeddings.zarr")["id"][3] = "unknown"
+    assert "are damaged: the store has no 'unknown'" in refused()
+    array = zarr.open_group("embeddings.zarr")["x"]
+    array.resize((array.shape[0] - 1, array.shape[1]))
+    assert "'embeddings.zarr' is damaged" in refused()
 
 
 def _with_other_weights(checkpoint: Path, path: Path) -> Path:
@@ -197,6 +204,8 @@ def test_what_cannot_be_searched_by(trained_folder: Any, run_cli: Cli) -> None:
     broken = trained_folder.videos / "b" / "broken.mp4"
     assert "'b/broken.mp4' has no features" in run_cli(*common, "--query", "b/broken.mp4", status=1).stderr
     assert "cannot be searched by: corrupt, " in run_cli(*common, "--query", broken, status=1).stderr
+    other = run_cli(*common, "--query", trained_folder.videos / "a" / "ü 4.mp4", "--weights", "motion3d-ssl", status=1)
+    assert "name the right weights by --weights FAMILY:SOURCE@motion3d" in other.stderr
     assert "--by 'y' is none of x, h, cls" in run_cli(*common, "--query", "2", "--by", "y", status=1).stderr
 
 
