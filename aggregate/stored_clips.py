@@ -56,6 +56,7 @@ class StoredClips:
         self.valid: Sequence[NDArray[np.bool_]] = [stream.valid for stream in self._streams]
         self._residency = residency
         self._limit_bytes = memory_limit_bytes
+        self._decided: dict[object, Residence] = {}
         self._opened: tuple[object, OpenClips] | None = None
 
     @property
@@ -70,14 +71,17 @@ class StoredClips:
         return sum(of_clip * valid.size for valid in self.valid)
 
     def residence(self, device: torch.device, *, ranks_here: int) -> Residence:
-        """Decide by sizes, unless it is decided already."""
-        return decided_residence(
-            self._residency,
-            num_bytes=self.num_bytes,
-            device=device,
-            ranks_here=ranks_here,
-            limit_bytes=self._limit_bytes,
-        )
+        """Decide by sizes, once: a further training finds less memory, for these features are in it."""
+        key = device, ranks_here
+        if key not in self._decided:
+            self._decided[key] = decided_residence(
+                self._residency,
+                num_bytes=self.num_bytes,
+                device=device,
+                ranks_here=ranks_here,
+                limit_bytes=self._limit_bytes,
+            )
+        return self._decided[key]
 
     def open(
         self,

@@ -55,13 +55,16 @@ class StreamedClips:
         self._slot_bytes = sum(2 * int(np.prod(shape)) for shape in shapes)
         self._pool_bytes = pool_bytes
         self._num_slots = min(max(0, pool_bytes) // self._slot_bytes, streams[0].num_blocks)
-        self.order = f"{self._num_slots} blocks of {streams[0].num_blocks} at a time, {share.num_ranks} ranks"
         # memory is taken when a slot is first read into
         pools = [np.empty((self._num_slots, *shape), dtype=np.float16) for shape in shapes]
         self._pools = pools
         self.features: Sequence[Tensor] = [torch.from_numpy(pool).flatten(0, 1) for pool in pools]
         local = all(stream.is_local for stream in streams)
         self._num_readers = min(_LOCAL_READERS if local else _REMOTE_READERS, max(1, self._num_slots // 4))
+        self.order = (
+            f"{self._num_slots} blocks of {streams[0].num_blocks} at a time, {self._num_readers} readers, "
+            f"{share.num_ranks} ranks"
+        )
 
     def schedule(self, rows: Tensor, *, batch_size: int, seed: int, epoch: int) -> Tensor:
         """The rank's part of the blocks in random order, each video moved back by a random number of places.

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from scale_video.aggregate import residency as residency_module
+from scale_video.aggregate import streamed_clips
 from scale_video.aggregate.clip_source import Share
 from scale_video.aggregate.data_module import ClipSetDataModule
 from scale_video.aggregate.residency import Residence
@@ -78,6 +80,20 @@ def test_resident_clips_give_the_batches_of_features(opened, tiny_config, reside
     batches = list(module.batches(3))
     assert len(batches) == expected.steps_per_epoch > 8
     assert all(equal(*pair) for pair in zip(batches, expected.batches(3), strict=True))
+
+
+def test_further_trainings_use_what_the_first_has_read(opened, monkeypatch):
+    """Though it takes of what is available, and they would not fit a second time."""
+    clips = StoredClips(opened[1], ["random"], "tiny", np.arange(84))
+    device, given = torch.device("cpu"), {"share": Share(), "reserved_bytes": 0}
+    monkeypatch.setattr(residency_module, "available_memory", lambda: 2 * clips.num_bytes)
+    first = clips.residence(device, ranks_here=1)
+    held = clips.open(first, device, **given)
+    monkeypatch.setattr(residency_module, "available_memory", lambda: clips.num_bytes)
+    again = clips.residence(device, ranks_here=1)
+    assert again == first
+    assert again.kind == "memory"
+    assert clips.open(again, device, **given) is held
 
 
 def test_a_stream_gives_each_video_once_with_the_sets_that_are_its_own(opened, tiny_config):
@@ -259,7 +275,19 @@ def test_an_epoch_that_goes_on_in_another_order_is_said(opened, tiny_config, cap
     next(iter(module.batches(0)))
     assert "another order" not in caplog.text
     next(iter(module.batches(0, first_step=1)))
-    assert "this epoch began in another order of videos (4 blocks of 11 at a time, 1 ranks, now 5 blocks" in caplog.text
+    assert (
+        "this epoch began in another order of videos (4 blocks of 11 at a time, 1 readers, 1 ranks, now 5"
+        in caplog.text
+    )
+
+
+def test_a_store_elsewhere_is_read_ahead_of_further_and_so_in_another_order(opened, tiny_config, monkeypatch):
+    monkeypatch.setattr(streamed_clips, "_LOCAL_READERS", 1)  # as with many more blocks
+    here = module_of(opened[1], tiny_config, num_slots=10)
+    monkeypatch.setattr(BlockStream, "is_local", False)
+    elsewhere = module_of(opened[1], tiny_config, num_slots=10)
+    assert not torch.equal(next(here.batches(0)).features, next(elsewhere.batches(0)).features)
+    assert here.state_dict() != elsewhere.state_dict()
 
 
 def test_videos_that_are_left_out_are_counted(opened, tiny_config, caplog):
