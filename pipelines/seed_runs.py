@@ -9,6 +9,7 @@ from typing import Any
 
 from scale_video.aggregate.checkpoint import RECIPE, CheckpointError, LoadedAggregator, load_aggregator
 from scale_video.aggregate.pretrain_config import PretrainConfig
+from scale_video.aggregate.run_folder import CHECKPOINT_NAME
 from scale_video.pipelines.candidates import LEARNED, SeedRun
 from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, run_dir
@@ -131,7 +132,8 @@ def _seed_run(loaded: LoadedAggregator, path: Path, request: ExperimentRequest, 
     unfinished = ""
     if not loaded.is_complete:
         unfinished = f"pre-trained for {loaded.share_done:.0%} of {loaded.config.length}"
-        note(f"warning: {path}: {unfinished}; `scale-video pretrain` completes it")
+        way_out = "; `scale-video pretrain` completes it" if path.name == CHECKPOINT_NAME else ""
+        note(f"warning: {path}: {unfinished}{way_out}")
     # Ids are paths: two data sets may use the same ones for different videos.
     datasets = str(loaded.provenance.get("dataset")).split(",")
     same_dataset = request.dataset in datasets

@@ -203,10 +203,14 @@ def test_rows_say_whether_trainings_are_equal_but_for_the_seed(
 
 
 def test_a_training_that_is_not_complete_is_said_in_its_rows(
-    tmp_path: Path, make_store: MakeStore, request_for: Requests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_store: MakeStore,
+    request_for: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     experiment = request_for(make_store(tmp_path / "a.zarr"))
-    run_pretraining(experiment)
+    [last] = run_pretraining(experiment)
 
     def unfinished(path: Path) -> LoadedAggregator:
         return replace(load_aggregator(path), epochs_done=1, share_done=0.5)
@@ -214,6 +218,10 @@ def test_a_training_that_is_not_complete_is_said_in_its_rows(
     monkeypatch.setattr(seed_runs, "load_aggregator", unfinished)
     for row in run_evaluation(experiment, protocols=("knn",), representations=("x", "cls")):
         assert ("pre-trained for 50% of 2 epochs" in row.note) == (row.representation == "cls")
+    assert f"{last}: pre-trained for 50% of 2 epochs; `scale-video pretrain` completes it\n" in capsys.readouterr().err
+    best = last.with_name("best.ckpt")
+    run_evaluation(experiment, protocols=("knn",), representations=("cls",), checkpoints=(best,))
+    assert f"{best}: pre-trained for 50% of 2 epochs\n" in capsys.readouterr().err  # nothing goes on from that file
 
 
 def test_test_videos_change_no_checkpoint(tmp_path: Path, make_store: MakeStore, request_for: Requests) -> None:
