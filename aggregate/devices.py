@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, Strategy
@@ -54,6 +55,17 @@ def check_nodes(trainer: Trainer) -> None:
             f"{trainer.num_nodes} nodes have to be told of each other: run under SLURM (srun) or torchrun, or set "
             "MASTER_ADDR, MASTER_PORT and NODE_RANK on each"
         )
+
+
+def leave_signals_alone(trainer: Trainer) -> None:
+    """Keep Lightning from answering signals under SLURM, which are held instead (``held_signals.py``).
+
+    It would save in the middle of a step, to a file ``hpc_ckpt_1.ckpt`` that it takes up where there is no other, and
+    put the job into the queue again by itself.
+    """
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):
+        environment.auto_requeue = False
 
 
 def is_first_rank() -> bool:

@@ -19,7 +19,15 @@ from scale_video.aggregate.checkpoint import CheckpointError, TrainingRecord, lo
 from scale_video.aggregate.clip_source import ClipSource
 from scale_video.aggregate.counter_random import Purpose, derived_seed
 from scale_video.aggregate.data_module import ClipSetDataModule
-from scale_video.aggregate.devices import NumDevices, check_nodes, device_type, is_first_rank, num_devices, strategy
+from scale_video.aggregate.devices import (
+    NumDevices,
+    check_nodes,
+    device_type,
+    is_first_rank,
+    leave_signals_alone,
+    num_devices,
+    strategy,
+)
 from scale_video.aggregate.execution import decided_compilation, decided_precision
 from scale_video.aggregate.held_signals import HeldSignals, TrainingStoppedError
 from scale_video.aggregate.lightning_module import SetPretraining
@@ -54,7 +62,7 @@ def pretrain(
     epoch, and ends with the weights that an uninterrupted run has (bit by bit on a CPU); called again after the end, it
     returns at once. The caller's random state is left as it was.
 
-    SIGINT, SIGTERM and SIGHUP wait for the end of the step and for a checkpoint, and then have the effect that they
+    SIGINT, SIGTERM, SIGHUP and SIGUSR1 wait for the end of the step and for a checkpoint, and then have the effect that they
     would have had at once. A second one does not wait.
 
     On several devices each is a process of its own, which Lightning starts by running this program once more. They
@@ -103,9 +111,10 @@ def pretrain(
     )
     checkpoint = run_dir / CHECKPOINT_NAME
     if not resume:
-        for name in (CHECKPOINT_NAME, BEST_NAME):  # or an interruption before the first new one would bring it back
-            (run_dir / name).unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)  # or an interruption before the first new one would bring it back
     resumed = checkpoint.exists()
+    if not resumed:
+        (run_dir / BEST_NAME).unlink(missing_ok=True)
     if resumed and _is_complete(checkpoint, record):
         _logger.info("%s: training is complete", checkpoint)
         return checkpoint
@@ -128,6 +137,7 @@ def pretrain(
             default_root_dir=run_dir,
         )
         check_nodes(trainer)
+        leave_signals_alone(trainer)
         try:
             trainer.fit(SetPretraining(record), datamodule=data, ckpt_path=checkpoint if resumed else None)
         except TrainingStoppedError as stopped:

@@ -52,6 +52,10 @@ class PretrainProgress(Callback):
     def _show(self, module: SetPretraining) -> None:
         self._bar.update(self._task, completed=min(self._total, round(module.share_done() * self._total)))
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the bar as it is, and give the cursor back; there is no teardown then."""
+        self._bar.stop()
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the bar as it is."""
         self._bar.stop()

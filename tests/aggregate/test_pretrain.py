@@ -9,12 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback
+from rich.progress import Progress
 
 from scale_video.aggregate import run_folder, stopwatch
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator, load_record
 from scale_video.aggregate.embed import embed_videos
 from scale_video.aggregate.epoch_watch import EpochWatch
+from scale_video.aggregate.held_signals import HeldSignals
 from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.aggregate.lightning_module import TrainingDivergedError, warmup_cosine
 from scale_video.aggregate.pretrain import pretrain
@@ -213,6 +216,13 @@ def test_training_does_not_go_on_from_an_aggregator_alone(run, tmp_path):
         run()
 
 
+def test_a_training_anew_keeps_no_best_epoch_of_the_one_before(run, tiny_config):
+    path = run()
+    path.unlink()
+    run(replace(tiny_config, steps=2))  # less than an epoch
+    assert {file.name for file in path.parent.iterdir()} == {"last.ckpt", "metrics.csv"}
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_steps_in_the_place_of_epochs(run, tiny_config, interrupted):
     config = replace(tiny_config, steps=7)
@@ -339,6 +349,43 @@ def test_a_handler_that_returns_ends_pretraining_all_the_same(run, handler):
         run(callbacks=[Signal(2)])
     assert (stopped.value.code, heard) == (143, [signal.SIGTERM])
     signal.signal(signal.SIGTERM, handler)
+
+
+def test_slurms_signal_is_held_and_not_answered_by_lightning(run, tmp_path, monkeypatch):
+    """Which would save to another file in the middle of a step, and take it up later."""
+
+    class Begin(Callback):
+        """Whose handler there is before signals are held; then a signal."""
+
+        def on_train_start(self, trainer, pl_module):
+            self.under_slurm = isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment)
+            self.found = signal.getsignal(signal.SIGUSR1)
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 1:
+                signal.raise_signal(signal.SIGUSR1)
+
+    slurm = {"NTASKS": 1, "JOB_ID": 7, "JOB_NAME": "train", "PROCID": 0, "LOCALID": 0, "NODEID": 0, "NNODES": 1}
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    heard = []
+    monkeypatch.setattr(HeldSignals, "deliver", lambda signals: heard.append(signals.received))
+    run(callbacks=[begin := Begin()])
+    assert (begin.under_slurm, begin.found, heard) == (True, signal.SIG_DFL, [signal.SIGUSR1])
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"last.ckpt", "metrics.csv"}
+
+
+def test_the_bar_is_taken_down_when_training_ends_early(run, monkeypatch):
+    bars = []
+    start = Progress.start
+    monkeypatch.setattr(Progress, "start", lambda bar: (bars.append(bar), start(bar)))
+    with monkeypatch.context() as terminal:
+        terminal.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal
+        with pytest.raises(Interrupted):
+            run(callbacks=[StopDuring(0)])
+    assert not bars[0].disable
+    assert not bars[0].live.is_started
 
 
 def test_seeds_decide_everything_and_the_callers_state_is_left(run, tiny_config):
