@@ -62,8 +62,8 @@ def pretrain(
     epoch, and ends with the weights that an uninterrupted run has (bit by bit on a CPU); called again after the end, it
     returns at once. The caller's random state is left as it was.
 
-    SIGINT, SIGTERM, SIGHUP and SIGUSR1 wait for the end of the step and for a checkpoint, and then have the effect that they
-    would have had at once. A second one does not wait.
+    SIGINT, SIGTERM, SIGHUP and SIGUSR1 wait for the end of the step and for a checkpoint, and then have the effect that
+    they would have had at once. A second one does not wait.
 
     On several devices each is a process of its own, which Lightning starts by running this program once more. They
     train as one device would on the whole batch.

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -74,13 +75,15 @@ class RunFolder(Checkpoint):
         self._lowest_loss = state_dict["lowest_loss"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the rows of epochs that come after the checkpoint and are trained again."""
+        """Forget what a killed process left: rows of epochs that are trained again, half-written checkpoints."""
         self._signals.hold()
         self._last_checkpoint = time.perf_counter()
         self._epoch_start = self._last_checkpoint - self._seconds_of_epoch
         if not trainer.is_global_zero:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self._folder.glob("*.ckpt.*.partial"):
+            leftover.unlink(missing_ok=True)
         metrics = self._folder / METRICS_NAME
         rows = []
         if metrics.exists():
@@ -139,9 +142,9 @@ class PlainCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write next to the old file, then take its place."""
+        """Write next to the old file, under a name that no other process writes to, then take its place."""
         path = Path(path)
-        partial = path.with_name(f"{path.name}.partial")
+        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
         try:
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)

@@ -18,6 +18,24 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_two_that_write_at_once_write_whole_files(tmp_path, monkeypatch):
+    """A second process is at it while the first one writes."""
+    path, save = tmp_path / "last.ckpt", torch.save
+
+    def interleaved(checkpoint, file):
+        file.write(b"half of it")
+        monkeypatch.setattr(torch, "save", save)
+        PlainCheckpointIO().save_checkpoint({"epoch": 2}, path)
+        assert PlainCheckpointIO().load_checkpoint(path) == {"epoch": 2}
+        file.seek(0)
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, "save", interleaved)
+    PlainCheckpointIO().save_checkpoint({"epoch": 1}, path)
+    assert PlainCheckpointIO().load_checkpoint(path) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
 def test_code_is_never_unpickled(tmp_path):
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "last.ckpt")
     with pytest.raises(Exception, match="weights_only"):
