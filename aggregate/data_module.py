@@ -171,33 +171,42 @@ class ClipSetDataModule(LightningDataModule):
         def make() -> Iterator[ClipSetBatch]:
             schedule = clips.schedule(self._rows, batch_size=self.batch_size, seed=self.config.seed, epoch=epoch)
             schedule = schedule[first_step:]
-            for rows, places in zip(schedule, clips.places(schedule), strict=True):
-                batch = self._batch(rows, places, epoch)
+            # how many clips independent draws mask, the host has to know: on a GPU it would wait for that at every step
+            for_masks = schedule.cpu() if self.config.masking == "independent" else schedule
+            for rows, of_masks, places in zip(schedule, for_masks, clips.places(schedule), strict=True):
+                batch = self._batch(rows, places, epoch, masked_clips=self._masked_clips(of_masks, epoch))
                 yield ClipSetBatch(*(part.pin_memory() for part in batch)) if self._sent else batch
 
         yield from read_ahead(make) if self._sent else make()
 
-    def _batch(self, rows: Tensor, places: Tensor, epoch: int) -> ClipSetBatch:
+    def _batch(self, rows: Tensor, places: Tensor, epoch: int, *, masked_clips: Tensor) -> ClipSetBatch:
         """The sets of some videos.
 
         Args:
             rows: Which videos, shape (N,).
             places: Where their features are among those that are at hand, shape (N,).
             epoch: Its number.
+            masked_clips: Those of their clips, shape (M,).
         """
         config = self.config
         clips = self._sets(Purpose.CLIPS, epoch, rows)  # (N, S, K)
         # as an ablation, a second draw pairs each clip with the coordinates of another
         positions = self._sets(Purpose.POSITIONS, epoch, rows) if config.shuffle_positions else clips
-        of_masks = self._keys(Purpose.MASKS, epoch, rows, config.sets_per_video * config.clips_per_set)
-        masked_clips = draw_masked_clips(
-            of_masks.view(-1, config.clips_per_set), masking=config.masking, fraction=config.mask_fraction
-        )
         return ClipSetBatch(
             features=_gather(self._clips.features, places, clips),
             coordinates=_gather(self._clips.coordinates, rows, positions),
             masked_clips=masked_clips,
         )
+
+    def _masked_clips(self, rows: Tensor, epoch: int) -> Tensor:
+        """Which of the clips of some videos' sets are masked, shape (M,), on the device of the clips."""
+        config = self.config
+        keys = self._keys(Purpose.MASKS, epoch, rows, config.sets_per_video * config.clips_per_set)
+        masked = draw_masked_clips(
+            keys.view(-1, config.clips_per_set), masking=config.masking, fraction=config.mask_fraction
+        )
+        device = self._rows.device
+        return masked if masked.device == device else masked.pin_memory().to(device, non_blocking=True)
 
     def _sets(self, purpose: Purpose, epoch: int, rows: Tensor) -> Tensor:
         """Clip indices of every video's sets, shape (N, S, K)."""

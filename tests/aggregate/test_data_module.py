@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from scale_video.aggregate.clip_source import Share
 from scale_video.aggregate.data_module import ClipSetDataModule
 from scale_video.aggregate.normalise_coordinates import normalise_coordinates
+from scale_video.aggregate.residency import Residence
 from scale_video.store.clip_features import ClipFeatures
 
 
@@ -143,3 +145,22 @@ def test_read_only_features_are_fine(make_features, tiny_config):
         array.setflags(write=False)
     frozen = ClipFeatures(data.video_ids, data.features, data.coordinates, data.valid)
     assert next(ClipSetDataModule(frozen, tiny_config).batches(0)).features.isfinite().all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("masking", ["exact", "independent"])
+def test_batches_on_a_gpu_are_made_without_waiting_and_equal_those_on_a_cpu(make_features, tiny_config, masking):
+    config = replace(tiny_config, masking=masking)
+    expected = ClipSetDataModule(make_features(), config).batches(0)
+    module = ClipSetDataModule(make_features(), config)
+    module._open(Residence("device"), torch.device("cuda", 0), share=Share())
+    batches = module.batches(0)
+    made = [next(batches)]  # an epoch's order may be waited for
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        made += batches
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for batch, other in zip(made, expected, strict=True):
+        assert all(torch.equal(ours.cpu(), theirs) for ours, theirs in zip(batch, other, strict=True))
