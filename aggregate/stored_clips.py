@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from scale_video.aggregate.clip_source import OpenClips, ResidentClips, Share
 from scale_video.aggregate.normalise_coordinates import Positions, normalise_coordinates
@@ -124,32 +125,37 @@ class StoredClips:
             pool_bytes = residence.memory_bytes - reserved_bytes - self._fixed_bytes
             return StreamedClips(self._streams, coordinates, valid, pool_bytes=pool_bytes, share=share)
         where = device if residence.kind == "device" else torch.device("cpu")
-        features = [torch.from_numpy(read_all(stream)).to(where) for stream in self._streams]
+        features = [read_all(stream, where) for stream in self._streams]
         return ResidentClips(
             features, [each.to(where) for each in coordinates], [each.to(where) for each in valid], share=share
         )
 
 
-def read_all(stream: BlockStream) -> NDArray[np.float16]:
-    """The features of all rows of a stream, shape (N, K, D); 0 where they are not valid.
+def read_all(stream: BlockStream, device: torch.device) -> Tensor:
+    """The features of all rows of a stream, shape (N, K, D), float16; 0 where they are not valid.
+
+    Main memory holds no more of them than a few blocks, unless it is where they are to live.
 
     Raises:
         StoreError: a block cannot be read, or was written anew meanwhile.
     """
-    features = np.empty((*stream.valid.shape, stream.feature_dim), dtype=np.float16)
+    features = torch.empty((*stream.valid.shape, stream.feature_dim), dtype=torch.float16, device=device)
     order = np.argsort(stream.block_of, kind="stable")
     rows_of = np.split(order, np.searchsorted(stream.block_of[order], np.arange(1, stream.num_blocks)))
 
     def read(block: int) -> None:
         rows, size = rows_of[block], stream.block_rows
-        if len(rows) == size and np.array_equal(stream.place_of[rows], np.arange(size)) and rows[-1] - rows[0] < size:
-            stream.read(block, features[rows[0] : rows[0] + size])  # to its place at once
+        consecutive = len(rows) == size and np.array_equal(rows, np.arange(rows[0], rows[0] + size))
+        if device.type == "cpu" and consecutive and np.array_equal(stream.place_of[rows], np.arange(size)):
+            part = features[rows[0] : rows[0] + size].numpy()
+            stream.read(block, part)  # to its place at once
+            part[~stream.valid[rows]] = 0
         else:
             whole = np.empty((size, *features.shape[1:]), dtype=np.float16)
             stream.read(block, whole)
-            features[rows] = whole[stream.place_of[rows]]
-        videos, clips = np.nonzero(~stream.valid[rows])
-        features[rows[videos], clips] = 0
+            part = whole[stream.place_of[rows]]
+            part[~stream.valid[rows]] = 0
+            features[torch.from_numpy(rows).to(device)] = torch.from_numpy(part).to(device)
 
     with ThreadPoolExecutor(1 if stream.is_local else _REMOTE_READERS, thread_name_prefix="read-block") as readers:
         for _ in readers.map(read, range(stream.num_blocks)):

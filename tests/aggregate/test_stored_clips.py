@@ -16,7 +16,7 @@ from scale_video.aggregate import streamed_clips
 from scale_video.aggregate.clip_source import Share
 from scale_video.aggregate.data_module import ClipSetDataModule
 from scale_video.aggregate.residency import Residence
-from scale_video.aggregate.stored_clips import StoredClips
+from scale_video.aggregate.stored_clips import StoredClips, read_all
 from scale_video.store.block_stream import BlockStream
 from scale_video.store.errors import IncompleteStoreError
 from scale_video.store.feature_block import FeatureBlock
@@ -80,6 +80,15 @@ def test_resident_clips_give_the_batches_of_features(opened, tiny_config, reside
     batches = list(module.batches(3))
     assert len(batches) == expected.steps_per_epoch > 8
     assert all(equal(*pair) for pair in zip(batches, expected.batches(3), strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_features_get_to_a_gpu_block_by_block(opened):
+    stream = BlockStream(opened[1], "random", "tiny", np.arange(84))
+    on_gpu = read_all(stream, torch.device("cuda", 0))
+    assert on_gpu.is_cuda
+    assert torch.equal(on_gpu.cpu(), read_all(stream, torch.device("cpu")))
 
 
 def test_further_trainings_use_what_the_first_has_read(opened, monkeypatch):
