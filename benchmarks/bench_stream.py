@@ -181,6 +181,7 @@ def bench_memory(sides: Sides, *, limit: int) -> Iterator[dict[str, Any]]:
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_measure_memory, args=(sender, sides))
     child.start()
+    sender.close()  # or nothing would end the wait for a child that died
     grown = receiver.recv()
     child.join()
     yield record(
