@@ -153,17 +153,8 @@ class SetPretraining(LightningModule):
         return self.global_step / self.total_steps
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with linear warm-up and cosine decay, stepped after every batch.
-
-        Raises:
-            ValueError: several devices are to follow one clock.
-        """
+        """AdamW with linear warm-up and cosine decay, stepped after every batch."""
         config = self.record.config
-        if config.minutes and self.trainer.world_size > 1:
-            raise ValueError(
-                f"minutes ({config.minutes:g}) needs one device, for the clocks of {self.trainer.world_size} differ; "
-                "give epochs or steps instead"
-            )
         groups = weight_decay_groups(self, weight_decay=config.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         self.total_steps = _TICKS if config.minutes else config.steps or int(self.trainer.estimated_stepping_batches)

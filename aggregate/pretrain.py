@@ -90,8 +90,8 @@ def pretrain(
         Path of ``last.ckpt``.
 
     Raises:
-        ValueError: too few clips or videos for two sets, fewer devices than asked for, a batch that they cannot share,
-            nodes that don't know each other, a provenance that is not plain, or no TensorBoard installed.
+        ValueError: too few clips or videos for two sets, fewer devices than asked for, a batch or a clock that they
+            cannot share, nodes that don't know each other, a provenance that is not plain, or no TensorBoard installed.
         CheckpointError: ``last.ckpt`` is unreadable, or stems from another configuration or other features.
         TrainingDivergedError: a loss is no longer finite.
         SystemExit: a signal came whose handler did not end the program.
@@ -102,7 +102,13 @@ def pretrain(
         raise ValueError("tensorboard=True needs TensorBoard; install it with: pip install 'scale-video[tensorboard]'")
     config = _decided(config, accelerator)
     devices = num_devices(devices, accelerator=accelerator)
-    data = ClipSetDataModule(clips, config, second_view=second_view, num_ranks=devices * nodes, ranks_here=devices)
+    num_ranks = devices * nodes
+    if config.minutes and num_ranks > 1:
+        raise ValueError(
+            f"minutes ({config.minutes:g}) needs one device, for the clocks of {num_ranks} differ; "
+            "give epochs or steps instead"
+        )
+    data = ClipSetDataModule(clips, config, second_view=second_view, num_ranks=num_ranks, ranks_here=devices)
     record = TrainingRecord(
         config=config,
         feature_dim=clips.feature_dim,
@@ -110,11 +116,7 @@ def pretrain(
         provenance=dict(provenance),
     )
     checkpoint = run_dir / CHECKPOINT_NAME
-    if not resume:
-        checkpoint.unlink(missing_ok=True)  # or an interruption before the first new one would bring it back
-    resumed = checkpoint.exists()
-    if not resumed:
-        (run_dir / BEST_NAME).unlink(missing_ok=True)
+    resumed = resume and checkpoint.exists()
     if resumed and _is_complete(checkpoint, record):
         _logger.info("%s: training is complete", checkpoint)
         return checkpoint
@@ -126,7 +128,7 @@ def pretrain(
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,
-            strategy=strategy(config, num_ranks=devices * nodes),
+            strategy=strategy(config, num_ranks=num_ranks),
             max_epochs=_max_epochs(config, data.steps_per_epoch),
             callbacks=[_SeededDropout(), _EndOfTraining(), folder, *extra],
             plugins=[PlainCheckpointIO()],
@@ -138,6 +140,9 @@ def pretrain(
         )
         check_nodes(trainer)
         leave_signals_alone(trainer)
+        if not resumed:
+            for name in (CHECKPOINT_NAME, BEST_NAME):  # or an early interruption would bring back those of before
+                (run_dir / name).unlink(missing_ok=True)
         try:
             trainer.fit(SetPretraining(record), datamodule=data, ckpt_path=checkpoint if resumed else None)
         except TrainingStoppedError as stopped:

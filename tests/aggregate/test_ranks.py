@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -113,6 +114,19 @@ def test_too_few_videos_for_a_batch_of_many_ranks(make_features, tiny_config):
     assert even_batch_size(512, num_videos=103, num_ranks=4) == 100
     with pytest.raises(ValueError, match="3 usable videos are too few for 4 devices; train on fewer devices"):
         ClipSetDataModule(make_features(num_videos=3), tiny_config, num_ranks=4)
+
+
+def test_what_is_refused_costs_no_checkpoint(make_features, tiny_config, tmp_path, monkeypatch):
+    """Though it was to be trained anew."""
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    given = {"run_dir": tmp_path, "provenance": {}, "accelerator": "cpu", "resume": False}
+    checkpoint = pretrain(make_features(), replace(tiny_config, epochs=1), **given)
+    with pytest.raises(ValueError, match=r"minutes \(5\) needs one device, for the clocks of 2 differ; give epochs or"):
+        pretrain(make_features(), replace(tiny_config, minutes=5.0), devices=2, **given)
+    with pytest.raises(ValueError, match="2 nodes have to be told of each other"):
+        pretrain(make_features(), tiny_config, nodes=2, **given)
+    assert load_record(checkpoint).is_complete
+    assert checkpoint.with_name("best.ckpt").exists()
 
 
 def test_nodes_have_to_be_told_of_each_other(make_features, tiny_config, tmp_path, monkeypatch):
