@@ -1,17 +1,13 @@
 """A stream's memory, as the system counts it: the most that a process of its own ever had."""
 
-import multiprocessing
+import json
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from scale_video.aggregate.clip_source import Share
-from scale_video.aggregate.data_module import ClipSetDataModule
-from scale_video.aggregate.residency import Residence
-from scale_video.aggregate.stored_clips import StoredClips
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.read import FeatureStore
 
@@ -38,39 +34,13 @@ def store(write_store, tmp_path_factory) -> FeatureStore:
     )
 
 
-def status(entry: str) -> int:
-    """An entry of this process's status, in bytes."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{entry}:")]
-    return int(line.split()[1]) * 1024
-
-
-def growth(connection, url: str, config, kind: str) -> None:
-    """Go through an epoch; send by how much the most memory exceeded that before the features were opened."""
-    torch.set_num_threads(1)
-    store = FeatureStore.open(url)
-
-    def epoch(num_blocks: int) -> int:
-        clips = StoredClips(store, ["random"], "tiny", np.arange(num_blocks * BLOCK))
-        module = ClipSetDataModule(clips, config)
-        module._open(Residence(kind, LIMIT), torch.device("cpu"), share=Share())
-        return sum(batch.features.shape[0] for batch in module.batches(0))
-
-    epoch(2)  # code that was never run takes memory as well
-    Path("/proc/self/clear_refs").write_text("5")  # forgets what the most was
-    before = status("VmRSS")
-    seen = epoch(NUM_BLOCKS)
-    connection.send((status("VmHWM") - before, seen))
-
-
 @pytest.mark.parametrize("kind", ["stream", "memory"])
 def test_memory_stays_within_the_limit(store, tiny_config, kind):
-    context = multiprocessing.get_context("fork")  # starts with everything imported
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=growth, args=(sender, store.url, tiny_config, kind))
-    child.start()
-    sender.close()
-    grown, seen = receiver.recv()
-    child.join()
+    script = Path(__file__).with_name("stream_growth.py")
+    sizes = [str(number) for number in (LIMIT, NUM_BLOCKS * BLOCK, 2 * BLOCK)]
+    command = [sys.executable, str(script), store.url, json.dumps(tiny_config.to_mapping()), kind, *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    grown, seen = json.loads(done.stdout)
     assert seen == NUM_BLOCKS * BLOCK
     if kind == "stream":
         assert grown <= LIMIT + SLACK
