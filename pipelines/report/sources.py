@@ -1,0 +1,160 @@
+"""Where a report looks: the store, the results and the run folders of an experiment, opened when first asked for.
+
+Any of them may be absent. Who asks gets the error that says so, which ``section.fill`` turns into a line on the page.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from scale_video.evaluate.result import EvaluationRecord, read_results
+from scale_video.extract.clip_decoders import DecodeLimits
+from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, results_path, run_dir
+from scale_video.pipelines.preset import Preset
+from scale_video.pipelines.probe_target import ProbeTarget, read_target, usual_target
+from scale_video.pipelines.report.section import NotThereError
+from scale_video.store.errors import StoreError
+from scale_video.store.union import ReadableStore
+
+DEFAULT_VIDEOS: Final = 480
+"""Test videos on the maps, each with a strip of frames."""
+DEFAULT_QUERIES: Final = 8
+SEED: Final = 0
+"""Of all that is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """What a user wants to see."""
+
+    experiment: ExperimentRequest
+    """Its ``num_seeds`` is not heeded: what is there of any seed is shown."""
+    data_root: Path | None = None
+    """Folder of the store's videos; the usual place of the data set when None."""
+    output: Path | None = None
+    """``report.html`` beside ``results.json`` when None."""
+    num_videos: int = DEFAULT_VIDEOS
+    num_queries: int = DEFAULT_QUERIES
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+
+    def __post_init__(self) -> None:
+        """Check numbers.
+
+        Raises:
+            ValueError: one is below its least.
+        """
+        if self.num_videos < 1 or self.num_queries < 1:
+            raise ValueError(f"a report shows at least one video and query, got {self.num_videos}, {self.num_queries}")
+
+
+class ReportSources:
+    """What the parts of a report read."""
+
+    def __init__(self, request: ReportRequest) -> None:
+        """Open nothing yet.
+
+        Raises:
+            ValueError: a preset that cannot be read.
+        """
+        self.request = request
+        self.experiment = request.experiment
+        self.preset: Preset = request.experiment.load_preset()
+
+    @cached_property
+    def store(self) -> ReadableStore:
+        """The features.
+
+        Raises:
+            NotThereError: there is no such store, or it cannot be read.
+        """
+        try:
+            return open_store(self.experiment)
+        except StoreError as error:
+            raise NotThereError(str(error), self.command("extract")) from error
+
+    @cached_property
+    def backbone(self) -> str:
+        """Name of the features.
+
+        Raises:
+            NotThereError: the store has none, or several and none is named.
+        """
+        if self.experiment.backbone is not None:
+            return self.experiment.backbone
+        try:
+            return choose_backbone(self.store, view=self.preset.train_view, wanted=None)
+        except (NotThereError, StoreError) as error:
+            there = {record.backbone for record in self._all_records()}
+            if len(there) == 1:  # the store may be on another machine
+                return there.pop()
+            raise NotThereError(str(error), self.command("extract")) from error
+
+    @cached_property
+    def target(self) -> ProbeTarget:
+        """What the probes predict by default.
+
+        Raises:
+            NotThereError: the store is not there.
+            ValueError: it has no such column.
+        """
+        videos = self.store.videos
+        name = usual_target(videos, split=self.experiment.split)
+        return read_target(videos, name, dataset=self.experiment.dataset)
+
+    @property
+    def results_folder(self) -> Path:
+        """Of ``results.json``, and of the report."""
+        return results_path(self.experiment).parent
+
+    @cached_property
+    def records(self) -> list[EvaluationRecord]:
+        """Rows of results of this data set, split and backbone, of all experiments and targets.
+
+        Raises:
+            NotThereError: there are none.
+            ValueError: the file is damaged.
+        """
+        where = (self.experiment.dataset, self.experiment.split, self.backbone)
+        found = [r for r in self._all_records() if (r.dataset, r.split, r.backbone) == where]
+        if not found:
+            raise NotThereError("Nothing was evaluated yet.", self.command("evaluate"))
+        return found
+
+    def run_folders(self) -> dict[int, Path]:
+        """The folders of this experiment's pre-training runs that are there, by seed, rising."""
+        usual = run_dir(self.experiment, backbone=self.backbone, seed=0)
+        found = {
+            int(folder.name.removeprefix("seed")): folder
+            for folder in usual.parent.glob("seed*")
+            if folder.is_dir() and folder.name.removeprefix("seed").isdecimal()
+        }
+        return dict(sorted(found.items()))
+
+    def of_seed(self, seed: int) -> ExperimentRequest:
+        """The experiment, with as many seeds as this one needs to be among them."""
+        return replace(self.experiment, num_seeds=seed + 1)
+
+    def command(self, name: str, *options: str) -> str:
+        """The command of this name for this experiment, as one would type it."""
+        return " ".join(["scale-video", name, *self._options(name), *options])
+
+    def _options(self, name: str) -> list[str]:
+        from shlex import quote
+
+        experiment = self.experiment
+        parts = ["--dataset", quote(experiment.dataset), "--store", quote(experiment.store)]
+        if name in ("extract", "plan"):
+            parts += ["--data", quote(str(self.request.data_root))] if self.request.data_root else []
+            parts += ["--backbone", quote(experiment.backbone)] if experiment.backbone else []
+            return [*parts, "--preset", quote(experiment.preset)]
+        parts += ["--backbone", quote(experiment.backbone)] if experiment.backbone else []
+        parts += ["--split", quote(experiment.split), "--preset", quote(experiment.preset)]
+        parts += ["--label", quote(experiment.label)] if experiment.label else []
+        parts += ["--runs", quote(str(experiment.runs))] if experiment.runs != Path("runs") else []
+        parts += [part for text in experiment.overrides for part in ("--set", quote(text))]
+        return parts
+
+    def _all_records(self) -> list[EvaluationRecord]:
+        path = results_path(self.experiment)
+        return read_results(path) if path.exists() else []
