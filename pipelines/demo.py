@@ -10,12 +10,12 @@ from time import perf_counter
 from scale_video.evaluate.result import EvaluationRecord, read_results
 from scale_video.pipelines.candidates import DEFAULT_REPRESENTATIONS
 from scale_video.pipelines.cli_options import DEMO_BACKBONE
+from scale_video.pipelines.code_version import versions
 from scale_video.pipelines.console import note
 from scale_video.pipelines.evaluation import record_digests, run_evaluation
 from scale_video.pipelines.extraction import run_extract, within_budget
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, results_path, run_dir, write_whole
 from scale_video.pipelines.pretraining import run_pretraining
-from scale_video.pipelines.provenance import versions
 from scale_video.pipelines.rendering import render
 from scale_video.pipelines.requests import ExtractionRequest
 from scale_video.store.read import FeatureStore

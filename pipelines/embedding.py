@@ -15,6 +15,7 @@ from scale_video.aggregate.embed import embed_videos
 from scale_video.extract.backbones.placement import choose
 from scale_video.extract.backbones.registry import parse_backbone
 from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits
+from scale_video.pipelines.code_version import git_revision, versions
 from scale_video.pipelines.console import note, ticking
 from scale_video.pipelines.embedding_files import EmbeddedVideos, check_output, write_embeddings
 from scale_video.pipelines.feature_recipe import FeatureRecipe
@@ -25,8 +26,6 @@ from scale_video.pipelines.provenance import (
     check_transfer,
     feature_identity,
     features_digest,
-    git_revision,
-    versions,
 )
 from scale_video.pipelines.recorded_backbone import check_recorded, load_recorded
 from scale_video.store.clip_features import ClipFeatures

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from scale_video.aggregate.aggregator_file import SUFFIX, is_aggregator_file
 from scale_video.aggregate.checkpoint import CheckpointError, LoadedAggregator, load_aggregator, save_aggregator
+from scale_video.pipelines.code_version import git_revision, versions
 from scale_video.pipelines.export_card import card
 from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.paths import checkpoint_path, write_whole
-from scale_video.pipelines.provenance import aggregator_digest, git_revision, versions
+from scale_video.pipelines.provenance import aggregator_digest
 
 DEFAULT_NAME: Final = f"aggregator{SUFFIX}"
 

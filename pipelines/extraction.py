@@ -18,6 +18,7 @@ from scale_video.extract.cluster import dask_client, default_num_workers
 from scale_video.extract.job import JobProgress, JobReport, TargetReport, blocks_to_do, run_extraction, target_report
 from scale_video.extract.plan_store import PlanReport, plan_store
 from scale_video.extract.views import View
+from scale_video.pipelines.code_version import git_revision, versions
 from scale_video.pipelines.console import note, ticking
 from scale_video.pipelines.planning import (
     absolute,
@@ -31,7 +32,6 @@ from scale_video.pipelines.planning import (
     without_earlier,
 )
 from scale_video.pipelines.preset import load_preset
-from scale_video.pipelines.provenance import git_revision, versions
 from scale_video.pipelines.requests import ExtractionRequest
 from scale_video.store.errors import StoreError
 from scale_video.store.lock import StoreLock, clear_left_over

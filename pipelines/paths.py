@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scale_video.pipelines.code_version import git_revision, versions
 from scale_video.pipelines.preset import Preset, PretrainVideos, default_preset, load_preset
-from scale_video.pipelines.provenance import git_revision, versions
 from scale_video.store.errors import MissingArrayError, PlanMismatchError
 from scale_video.store.union import DatasetUnion, ReadableStore, open_stores
 

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from scale_video.pipelines.provenance import revision_of
+from scale_video.pipelines.code_version import revision_of
 
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b.c")
 
