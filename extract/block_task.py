@@ -6,6 +6,7 @@ goes into the store for one of them does not depend on which others are served a
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -114,6 +115,8 @@ class BlockReport:
     """Features that were computed."""
     num_failures: int
     """Videos that could not be had in full by some target."""
+    failures: Counter[str]
+    """These by the name of their status, that of the first such target."""
     wait_seconds: float
     """In which the task had nothing to do but to wait for decoded clips."""
     decode_seconds: float
@@ -175,12 +178,13 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
     except OSError as error:
         raise StoreError(f"the store cannot be written: {error}; mend that: {AGAIN}") from error
     now = perf_counter()
-    failed = np.any([np.isin(block.status, _FAILURES) for block in blocks], axis=0)
+    failures = _failures([block.status for block in blocks])
     return BlockReport(
         index=work.index,
         num_videos=len(paths),
         num_clips=sum(target.num_computed for target in targets),
-        num_failures=int(failed.sum()),
+        num_failures=failures.total(),
+        failures=failures,
         wait_seconds=wait_seconds,
         decode_seconds=decode_seconds,
         resize_seconds=resize_seconds,
@@ -188,6 +192,14 @@ def extract_block(task: ExtractionTask, work: BlockWork) -> BlockReport:
         write_seconds=now - writing,
         block_seconds=now - started,
     )
+
+
+def _failures(statuses: Sequence[NDArray[np.uint8]]) -> Counter[str]:
+    """Videos that failed, each once, from the statuses under every target."""
+    stacked = np.stack(statuses)  # (targets, videos)
+    failed = np.isin(stacked, _FAILURES)
+    first = stacked[failed.argmax(axis=0), np.arange(stacked.shape[1])]
+    return Counter(VideoStatus(code).name.lower() for code in first[failed.any(axis=0)].tolist())
 
 
 class _TargetBlock:

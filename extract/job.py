@@ -7,7 +7,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -43,6 +43,8 @@ class JobProgress:
     num_clips: int = 0
     """Features computed in finished blocks, like all that follows."""
     num_failures: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    """These by the name of their status; a video that failed under several backbones counts once."""
     wait_seconds: float = 0.0
     """In which the forward pass had nothing to do but to wait for decoded clips."""
     decode_seconds: float = 0.0
@@ -209,7 +211,7 @@ class _JobState:
         with self._lock:
             self._under_way.pop(report.index, None)
             self._finished.append(report.index)
-            names = [field.name for field in fields(JobProgress)]
+            names = [each.name for each in fields(JobProgress)]
             self.done = JobProgress(**{name: getattr(self.done, name) + getattr(report, name) for name in names})
             self._show()
 

@@ -118,6 +118,7 @@ def test_one_pass_serves_all_targets_and_equals_a_pass_for_each(
     assert seen[-1].num_videos == NUM_VIDEOS
     assert seen[-1].num_clips == 11 * 2 * (3 + 2)
     assert report.progress.num_failures == 1
+    assert report.progress.failures == {"corrupt": 1}  # once, though it failed under four targets
     apart = make_store(tmp_path / "apart.zarr", backbones=())
     for name in ("two", "one"):  # added later, in another order
         add_stub(tmp_path / "apart.zarr", name)
