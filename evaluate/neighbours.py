@@ -26,7 +26,8 @@ def training_mean(train: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def directions(vectors: NDArray[np.float32], mean: NDArray[np.float32], *, device: str) -> Tensor:
     """Centred vectors of length 1, or of length 0, shape (N, D)."""
-    centred = torch.from_numpy(vectors - mean).to(device)
+    # Not NumPy's difference: its memory, in huge pages, can cost more than all that follows where memory is fragmented.
+    centred = torch.from_numpy(vectors).to(device) - torch.from_numpy(mean).to(device)
     return centred.div_(torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp_min_(_MIN_LENGTH))
 
 
