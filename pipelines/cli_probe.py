@@ -132,10 +132,10 @@ def evaluate(
     predicted by ridge regression, sets of classes by one logistic regression each.
 
     \b
-    scale-video evaluate --dataset ucf101 --protocols knn,linear --representations x,cls,x+cls
-    scale-video evaluate --dataset ucf101 --protocols all --compare x,x+cls --per-class
-    scale-video evaluate --dataset ucf101 --protocols linear --train-share 1,0.1,0.01
-    scale-video evaluate --dataset ucf101 --protocols linear-per-clip,fine-tuning --representations x,x+cls
+    scale-video evaluate --dataset ucf101 --representations x,cls,x+cls
+    scale-video evaluate --dataset ucf101 --protocols all --compare x,x+cls
+    scale-video evaluate --dataset ucf101 --train-share 1,0.1,0.01 --per-class
+    scale-video evaluate --dataset ucf101 --protocols linear-per-clip,fine-tuning
     scale-video evaluate --dataset lvu --split like_ratio
     """  # noqa: D301 - click's own mark against re-wrapping
     from scale_video.evaluate.result import PROTOCOLS

@@ -55,7 +55,7 @@ def table(
 
     \b
     scale-video table --format latex --output table.tex
-    scale-video table runs/ucf101 --protocols knn --split 1,2 --representations all
+    scale-video table runs/ucf101 --protocols knn --representations all
     """  # noqa: D301 - click's own mark against re-wrapping
     from scale_video.pipelines.paths import write_whole
     from scale_video.pipelines.table_formats import as_csv, as_latex, as_markdown
@@ -104,7 +104,7 @@ def compare(
 
     \b
     scale-video compare runs/demo --of demo,demo-shuffled
-    scale-video compare runs/ucf101 --of videomae-base,svt --representations x,x+cls
+    scale-video compare runs/ucf101 --of videomae-base,svt
     scale-video compare old/runs/ucf101 runs/ucf101
     """  # noqa: D301 - click's own mark against re-wrapping
     from scale_video.pipelines.compare_runs import CompareRequest, run_comparison

@@ -87,10 +87,10 @@ def embed(sources: tuple[str, ...], as_json: bool, **given: Any) -> None:
     that cannot be had are named, and the exit status is 1.
 
     \b
-    scale-video embed features/demo.zarr --checkpoint runs/demo/motion3d-ssl/split1/seed0
-    scale-video embed new/*.mp4 --checkpoint aggregator.safetensors --output new.parquet
+    scale-video embed features/demo.zarr --checkpoint aggregator.safetensors
+    scale-video embed *.mp4 --checkpoint runs/… --output vectors.parquet
     """  # noqa: D301 - click's own mark against re-wrapping
-    from scale_video.pipelines.console import print_json
+    from scale_video.pipelines.console import print_json, report_error
     from scale_video.pipelines.embedding import EmbedRequest, run_embed
     from scale_video.pipelines.export import find_checkpoint
     from scale_video.pipelines.interruption import interruptible
@@ -117,7 +117,7 @@ def embed(sources: tuple[str, ...], as_json: bool, **given: Any) -> None:
         left_out = f", {result.num_left_out} without features left out" if result.num_left_out else ""
         click.echo(f"{result.output}: {result.num_videos} videos{left_out} ({result.seconds:.1f} s)")
     if result.failures:
-        click.echo(f"Error: {len(result.failures)} of {len(sources)} files could not be had in full", err=True)
+        report_error(f"{len(result.failures)} of {len(sources)} files could not be had in full")
         sys.exit(1)
 
 
@@ -159,8 +159,8 @@ def search(store: str, as_json: bool, **given: Any) -> None:
     largest cosine, centred by the store's mean.
 
     \b
-    scale-video search features/demo.zarr --query new.mp4 --checkpoint runs/demo/motion3d-ssl/split1/seed0
-    scale-video search features/demo.zarr --query 12 --strips found --data data/demo
+    scale-video search features/demo.zarr --query 12 --strips found
+    scale-video search k400.zarr --query new.mp4 --checkpoint aggregator.safetensors
     """  # noqa: D301 - click's own mark against re-wrapping
     from scale_video.pipelines import show_search
     from scale_video.pipelines.console import print_json

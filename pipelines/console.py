@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 _LOG_LINES = 10
 """Where stderr is no terminal, progress is a line at each tenth of the work."""
+_ANY_WIDTH = 1_000_000
 
 
 def stdout() -> Console:
@@ -64,16 +65,16 @@ def ticking(title: str, total: int) -> Iterator[Ticker]:
         total: units of work.
     """
     console = stderr()
-    if not console.is_terminal:
+    if not (console.is_interactive and console.file.isatty()):  # FORCE_COLOR makes a terminal of a file, for Rich
         yield Ticker(title, total, progress=None, console=console)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         yield Ticker(title, total, progress=progress, console=console)
@@ -81,7 +82,19 @@ def ticking(title: str, total: int) -> Iterator[Ticker]:
 
 def note(message: str) -> None:
     """One line on stderr; nothing in it is markup."""
-    stderr().print(Text(message))
+    _say(message, prefix="warning:", style="yellow")
+
+
+def report_error(message: str) -> None:
+    """``error: …`` on stderr: one line, whatever the message holds, and nothing in it is markup."""
+    _say(f"error: {' '.join(message.split())}", prefix="error:", style="bold red")
+
+
+def _say(message: str, *, prefix: str, style: str) -> None:
+    text = Text(message)
+    if message.startswith(prefix):
+        text.stylize(style, 0, len(prefix))
+    stderr().print(text)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0) -> None:
@@ -93,15 +106,22 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         rows: cells, as plain text.
         numbers: how many of the last columns are right-aligned.
     """
-    table = Table(title=Text(title), title_justify="left")
+    table = Table()
     for index, heading in enumerate(columns):
-        table.add_column(Text(heading), justify="right" if index >= len(columns) - numbers else "left")
+        right = index >= len(columns) - numbers
+        table.add_column(Text(heading), justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width to fold to
-        console = Console(highlight=False, width=200)
+    if not console.file.isatty():  # a file or a pipe has no width to fold to
+        console = Console(highlight=False, width=console.measure(table, options=_unbounded(console)).maximum)
+    if title:  # a table would fold it to its own width
+        console.print(Text(title, style="italic"), soft_wrap=True)
     console.print(table)
+
+
+def _unbounded(console: Console) -> ConsoleOptions:
+    return console.options.update(max_width=_ANY_WIDTH)
 
 
 def print_json(result: Any) -> None:

@@ -56,7 +56,7 @@ def test_every_command_has_help(command: str) -> None:
 def test_a_mistake_is_one_line_without_a_traceback(run_cli: Cli, arguments: tuple[str, ...], message: str) -> None:
     result = run_cli(*arguments, status=1)
     assert message in result.stderr
-    assert result.stderr.startswith("Error: ")
+    assert result.stderr.startswith("error: ")
     assert len(result.stderr.strip().splitlines()) == 1
 
 

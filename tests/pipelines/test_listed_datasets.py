@@ -130,9 +130,9 @@ def test_lists_that_do_not_fit_are_refused_in_a_line(run_cli: Cli, make_video: M
     root = make_hmdb51(tmp_path / "HMDB51", make_video)
     (root / "testTrainMulti_7030_splits/wave_test_split2.txt").unlink()
     result = run_cli("plan", "--dataset", "hmdb51", "--data", root, status=1)
-    assert "Error: split 2 has no wave_test_split2.txt" in result.stderr
+    assert "error: split 2 has no wave_test_split2.txt" in result.stderr
     result = run_cli("plan", "--dataset", "kinetics400", "--data", root, "--split-lists", tmp_path, status=1)
-    assert "Error: no train.csv in" in result.stderr
+    assert "error: no train.csv in" in result.stderr
     assert not Path("features").exists()
 
 

@@ -212,7 +212,7 @@ def test_tls_admits_those_with_a_certificate_and_nobody_else(site: Site, local_b
 def one_error(errors: str) -> str:
     """The one line on stderr that tells what is wrong."""
     assert "Traceback" not in errors
-    lines = [line for line in errors.splitlines() if line.startswith("Error: ")]
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, errors
     assert errors.rstrip().endswith(lines[0]), errors
     return lines[0]

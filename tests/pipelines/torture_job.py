@@ -160,7 +160,7 @@ def check_failure(job_said: str, *words: str) -> None:
     """One line at the end says what is wrong; no traceback anywhere."""
     assert "Traceback" not in job_said
     last = job_said.strip().splitlines()[-1]
-    assert last.startswith("Error: "), job_said
+    assert last.startswith("error: "), job_said
     for word in words:
         assert word in last, job_said
 
