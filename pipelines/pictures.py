@@ -12,17 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.evaluate.comparison import compare_per_class
 from scale_video.evaluate.embedding_map import MIN_POINTS, embedding_map, sample_rows
 from scale_video.evaluate.result import EvaluationRecord, read_results
-from scale_video.pipelines.cells import Located, make_cell
-from scale_video.pipelines.comparison import in_order_of, outcomes_of
+from scale_video.pipelines.chosen_rows import (
+    AGGREGATED,
+    CLASS_METRIC,
+    RAW,
+    class_gains,
+    clip_curves,
+    row_name,
+    side_title,
+    two_sides,
+)
+from scale_video.pipelines.comparison import outcomes_of
 from scale_video.pipelines.console import note
-from scale_video.pipelines.draw_clips import ClipCurve, draw_clips
+from scale_video.pipelines.draw_clips import draw_clips
 from scale_video.pipelines.draw_confusion import Predictions, draw_confusion
-from scale_video.pipelines.draw_gains import ClassGain, draw_gains
+from scale_video.pipelines.draw_gains import draw_gains
 from scale_video.pipelines.draw_map import draw_map
-from scale_video.pipelines.headings import TABLE_ORDER, is_part, metric_title, origin_title, protocol_title
+from scale_video.pipelines.headings import metric_title, origin_title, protocol_title
 from scale_video.pipelines.picture_style import new_figure, pictures_available, save
 from scale_video.pipelines.preset import default_preset
 
@@ -31,10 +39,6 @@ if TYPE_CHECKING:
 
 FOLDER = "pictures"
 """Beside ``results.json``."""
-RAW = "x"
-AGGREGATED = ("x+cls", "cls", "x+h+cls", "h", "x+h", "h+cls")
-"""Beside the raw features stands the first of these that was probed, of its lowest seed."""
-_METRIC = "top1"
 
 
 class PictureBook:
@@ -84,7 +88,7 @@ class PictureBook:
         Returns:
             The files, also of pictures that were there before.
         """
-        if not class_names or not any(record.metric == _METRIC for record in records):
+        if not class_names or not any(record.metric == CLASS_METRIC for record in records):
             return []
         chosen = _with_others(records, read_results(folder / "results.json"))
         title = _title(records[0])
@@ -112,7 +116,7 @@ class PictureBook:
         sampled = f"{len(self._labels)} of {self._num_videos}" if len(self._labels) < self._num_videos else "all"
         num_videos = len(self._labels) if sampled == "all" else sampled
         sides = [(origin_title(*which), *self._vectors[which]) for which in (raw, learned)]
-        maps = [(_side_title(name, seed), embedding_map(vectors)) for name, seed, vectors in sides]
+        maps = [(side_title(name, seed), embedding_map(vectors)) for name, seed, vectors in sides]
         return draw_map(maps, self._labels, class_names, title=f"{title}: t-SNE of {num_videos} test videos")
 
 
@@ -123,7 +127,7 @@ def _with_others(records: Sequence[EvaluationRecord], there: Sequence[Evaluation
     return [
         record
         for record in there
-        if record.metric == _METRIC and record.protocol in protocols and _origin(record) in origins
+        if record.metric == CLASS_METRIC and record.protocol in protocols and _origin(record) in origins
     ]
 
 
@@ -139,75 +143,21 @@ def _of_protocol(
 ) -> Mapping[str, Any]:
     """Figures of one protocol by name."""
     figures: dict[str, Any] = {}
-    sides = [record for record in (_first(records, (RAW,)), _first(records, AGGREGATED)) if record is not None]
-    outcomes = [outcomes_of(record, folder) for record in sides]
-    if sides:
+    if sides := two_sides(records):
         predictions = [
-            Predictions(_side_title(_name(record), record.seed), found.labels, found.predictions)
-            for record, found in zip(sides, outcomes, strict=True)
+            Predictions(side_title(row_name(record), record.seed), found.labels, found.predictions)
+            for record, found in ((record, outcomes_of(record, folder)) for record in sides)
         ]
         figures["confusion"] = draw_confusion(predictions, class_names, title=title)
     if len(sides) == 2:
-        names = _name(sides[0]), _name(sides[1])
-        first, second = outcomes[0], in_order_of(*outcomes, names=names)
-        found = compare_per_class(first.scores[_METRIC], second.scores[_METRIC], first.groups, first.labels)
-        gains = [
-            ClassGain(class_names[label], gain.value, gain.low, gain.high, number)
-            for label, (gain, number) in found.items()
-        ]
-        unit = f"gain in {metric_title(_METRIC)} (points of percent)"
-        figures["gains"] = draw_gains(
-            gains, title=f"{title}, {_side_title(names[1], sides[1].seed)} − {names[0]}", unit=unit
-        )
-    if curves := _clip_curves(records):
-        figures["clips"] = draw_clips(curves, title=title, unit=f"{metric_title(_METRIC)} (%)")
+        raw, learned = sides
+        gains = class_gains((raw, learned), class_names, folder=folder)
+        unit = f"gain in {metric_title(CLASS_METRIC)} (points of percent)"
+        heading = f"{title}, {side_title(row_name(learned), learned.seed)} − {row_name(raw)}"
+        figures["gains"] = draw_gains(gains, title=heading, unit=unit)
+    if curves := clip_curves(records):
+        figures["clips"] = draw_clips(curves, title=title, unit=f"{metric_title(CLASS_METRIC)} (%)")
     return figures
-
-
-def _first(records: Sequence[EvaluationRecord], names: Sequence[str]) -> EvaluationRecord | None:
-    """The first representation that is there with all clips and labels, of its lowest seed, with the fewest options."""
-    whole = [record for record in records if not any(map(is_part, record.options))]
-    for name in names:
-        found = [record for record in whole if record.representation == name]
-        if found:
-            return min(found, key=lambda record: (record.seed or 0, len(record.options)))
-    return None
-
-
-def _clip_curves(records: Sequence[EvaluationRecord]) -> list[ClipCurve]:
-    """A curve for each representation that was probed with fewer clips and with no other option, of one origin."""
-    curves = []
-    names = {record.representation: _name(record) for record in records}
-    for representation, name in sorted(names.items(), key=lambda item: TABLE_ORDER.index(item[0])):
-        of_name = [record for record in records if record.representation == representation]
-        drawn = [record for record in of_name if set(record.options) == {"clips", "clip_seed"}]
-        whole = [record for record in of_name if not record.options]
-        numbers = sorted({record.options["clips"] for record in drawn})
-        if not numbers:
-            continue
-        cells = [
-            make_cell([Located(record, None) for record in drawn if record.options["clips"] == number])
-            for number in numbers
-        ]
-        curves.append(
-            ClipCurve(
-                name=name,
-                num_clips=numbers,
-                values=[cell.value for cell in cells],
-                lows=[cell.low for cell in cells],
-                highs=[cell.high for cell in cells],
-                all_clips=make_cell([Located(record, None) for record in whole]).value if whole else None,
-            )
-        )
-    return curves
-
-
-def _name(record: EvaluationRecord) -> str:
-    return origin_title(record.representation, record.pretrained_on)
-
-
-def _side_title(name: str, seed: int | None) -> str:
-    return f"{name} (raw features)" if seed is None else f"{name} (SCALE, seed {seed})"
 
 
 def _title(record: EvaluationRecord) -> str:

@@ -30,7 +30,7 @@ _LATEX = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class TableLines:
     """A table as text, before any markup."""
 
     datasets: tuple[str, ...]
@@ -42,9 +42,9 @@ class _Lines:
 
 def as_markdown(table: Table, *, intervals: bool = True) -> str:
     """A table whose columns are aligned, with notes below."""
-    lines = _lines(table, intervals=intervals)
+    lines = lay_out(table, intervals=intervals)
     headings = ["backbone", "method", *(", ".join(pair) for pair in zip(lines.datasets, lines.headings, strict=True))]
-    texts = [[row.backbone, _method(row), *cells] for row, cells in lines.rows]
+    texts = [[row.backbone, method_title(row), *cells] for row, cells in lines.rows]
     cells = [[_markdown(text) for text in line] for line in (headings, *texts)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
@@ -61,7 +61,7 @@ def as_markdown(table: Table, *, intervals: bool = True) -> str:
 
 def as_latex(table: Table, *, intervals: bool = True) -> str:
     """A ``tabular`` for the package booktabs; a data set spans its columns, backbones are set apart."""
-    lines = _lines(table, intervals=intervals)
+    lines = lay_out(table, intervals=intervals)
     num_columns = len(lines.headings)
     spans, rules, first = [], [], 3
     for dataset, group in groupby(lines.datasets):
@@ -81,7 +81,7 @@ def as_latex(table: Table, *, intervals: bool = True) -> str:
         text.append(r"\midrule")
         for index, (row, cells) in enumerate(of_backbone):
             name = _latex(backbone) if index == 0 else ""
-            text.append(rf"{name} & {_latex(_method(row))} & {' & '.join(map(_latex, cells))} \\")
+            text.append(rf"{name} & {_latex(method_title(row))} & {' & '.join(map(_latex, cells))} \\")
     text.append(r"\bottomrule")
     whole_width = rf"\multicolumn{{{2 + num_columns}}}{{@{{}}p{{\linewidth}}@{{}}}}"
     text += [rf"{whole_width}{{\footnotesize {_latex(note)}}} \\" for note in lines.notes]
@@ -120,8 +120,8 @@ def _csv(value: object) -> object:
     return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
 
 
-def _lines(table: Table, *, intervals: bool) -> _Lines:
-    """Lay out: for each column ours and, where any is known, the paper's."""
+def lay_out(table: Table, *, intervals: bool) -> TableLines:
+    """Put a table into words: for each column ours and, where any is known, the paper's."""
     sources = list(dict.fromkeys(f"{figure.source}: {figure.how}" for figure in table.published.values()))
     datasets, headings, columns = [], [], []
     for column in table.columns:
@@ -138,7 +138,7 @@ def _lines(table: Table, *, intervals: bool) -> _Lines:
         *(f"paper ({number}): {source}" for number, source in enumerate(sources, start=1)),
         *dict.fromkeys(record.note for cell in table.cells.values() for record in cell.records if record.note),
     ]
-    return _Lines(tuple(datasets), tuple(headings), rows, tuple(notes))
+    return TableLines(tuple(datasets), tuple(headings), rows, tuple(notes))
 
 
 def _dataset(table: Table, column: TableColumn) -> str:
@@ -182,7 +182,8 @@ def _papers(table: Table, row: TableRow, column: TableColumn, sources: Sequence[
     return text if set(ours) == set(figure.splits) else f"{text}, {_splits(figure.splits)}"
 
 
-def _method(row: TableRow) -> str:
+def method_title(row: TableRow) -> str:
+    """The representation, and what tells its row from others of it."""
     return f"{row.representation} ({row.variant})" if row.variant else row.representation
 
 

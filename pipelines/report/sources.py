@@ -3,13 +3,17 @@
 Any of them may be absent. Who asks gets the error that says so, which ``section.fill`` turns into a line on the page.
 """
 
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from scale_video.evaluate.result import EvaluationRecord, read_results
 from scale_video.extract.clip_decoders import DecodeLimits
+from scale_video.pipelines.evaluation import record_digests
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, results_path, run_dir
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.probe_target import ProbeTarget, read_target, usual_target
@@ -20,6 +24,8 @@ from scale_video.store.union import ReadableStore
 DEFAULT_VIDEOS: Final = 480
 """Test videos on the maps, each with a strip of frames."""
 DEFAULT_QUERIES: Final = 8
+FEATURE_DIGESTS: Final = ("plan_digest", "test_plan_digest", "weights_digest", "forward_digest")
+"""What tells features of one backbone and data set apart."""
 SEED: Final = 0
 """Of all that is drawn."""
 
@@ -109,17 +115,49 @@ class ReportSources:
 
     @cached_property
     def records(self) -> list[EvaluationRecord]:
-        """Rows of results of this data set, split and backbone, of all experiments and targets.
+        """Rows of results on these features and this target, of all experiments.
 
         Raises:
             NotThereError: there are none.
             ValueError: the file is damaged.
         """
-        where = (self.experiment.dataset, self.experiment.split, self.backbone)
-        found = [r for r in self._all_records() if (r.dataset, r.split, r.backbone) == where]
+        found = self._records_by_features.get(self._features, [])
         if not found:
-            raise NotThereError("Nothing was evaluated yet.", self.command("evaluate"))
+            what = "other features than these" if self._records_by_features else "nothing"
+            raise NotThereError(f"There are results of {what}.", self.command("evaluate"))
+        name = self._target_name(found)
+        return [record for record in found if record.target == name]
+
+    @property
+    def num_of_other_features(self) -> int:
+        """Rows of this data set, split and backbone that are not of these features, such as those of an older store."""
+        return sum(len(rows) for features, rows in self._records_by_features.items() if features != self._features)
+
+    @cached_property
+    def _records_by_features(self) -> dict[Hashable, list[EvaluationRecord]]:
+        where = (self.experiment.dataset, self.experiment.split, self.backbone)
+        found: dict[Hashable, list[EvaluationRecord]] = defaultdict(list)
+        for record in self._all_records():
+            if (record.dataset, record.split, record.backbone) == where:
+                found[tuple(getattr(record, name) for name in FEATURE_DIGESTS)].append(record)
         return found
+
+    @cached_property
+    def _features(self) -> Hashable:
+        """Digests of the store's features; where it is not here, those of most rows."""
+        try:
+            digests = record_digests(self.store, self.preset, backbone=self.backbone)
+            return tuple(digests[name] for name in FEATURE_DIGESTS)
+        except (NotThereError, StoreError):
+            by_features = self._records_by_features
+            return max(by_features, key=lambda features: len(by_features[features]), default=())
+
+    def _target_name(self, records: Sequence[EvaluationRecord]) -> str:
+        """The usual target; where the store is not here, that of most rows."""
+        try:
+            return self.target.name
+        except NotThereError:
+            return Counter(record.target for record in records).most_common(1)[0][0]
 
     def run_folders(self) -> dict[int, Path]:
         """The folders of this experiment's pre-training runs that are there, by seed, rising."""
@@ -131,18 +169,12 @@ class ReportSources:
         }
         return dict(sorted(found.items()))
 
-    def of_seed(self, seed: int) -> ExperimentRequest:
-        """The experiment, with as many seeds as this one needs to be among them."""
-        return replace(self.experiment, num_seeds=seed + 1)
+    def command(self, name: str, *options: str, preset: str | None = None) -> str:
+        """The command of this name for this experiment, or for another preset, as one would type it."""
+        experiment = self.experiment if preset is None else replace(self.experiment, preset=preset)
+        return " ".join(["scale-video", name, *self._options(name, experiment), *options])
 
-    def command(self, name: str, *options: str) -> str:
-        """The command of this name for this experiment, as one would type it."""
-        return " ".join(["scale-video", name, *self._options(name), *options])
-
-    def _options(self, name: str) -> list[str]:
-        from shlex import quote
-
-        experiment = self.experiment
+    def _options(self, name: str, experiment: ExperimentRequest) -> list[str]:
         parts = ["--dataset", quote(experiment.dataset), "--store", quote(experiment.store)]
         if name in ("extract", "plan"):
             parts += ["--data", quote(str(self.request.data_root))] if self.request.data_root else []

@@ -1,0 +1,69 @@
+"""``scale-video report``: what was run, what it is worth, what it learned and how it went, on one page."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from scale_video.pipelines.code_version import git_revision, versions
+from scale_video.pipelines.console import ticking
+from scale_video.pipelines.paths import write_whole
+from scale_video.pipelines.report.did_it_help import DID_IT_HELP
+from scale_video.pipelines.report.page import render_page
+from scale_video.pipelines.report.section import Missing, Outline, Section, fill
+from scale_video.pipelines.report.sources import ReportRequest, ReportSources
+from scale_video.pipelines.report.what_was_run import WHAT_WAS_RUN
+
+OUTLINES: Final[tuple[Outline, ...]] = (WHAT_WAS_RUN, DID_IT_HELP)
+"""In the order in which one asks."""
+REPORT_NAME: Final = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult:
+    """What was written."""
+
+    path: Path
+    num_bytes: int
+    missing: tuple[str, ...]
+    """What the page says is not there, a line each."""
+    seconds: float
+
+
+def run_report(request: ReportRequest) -> ReportResult:
+    """Make the report of an experiment from what is there of it.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: a preset that cannot be read.
+    """
+    started = perf_counter()
+    sources = ReportSources(request)
+    sections = []
+    with ticking("report", len(OUTLINES)) as ticker:
+        for number, outline in enumerate(OUTLINES, start=1):
+            sections.append(fill(outline, sources))
+            ticker.update(number, outline.title)
+    experiment = request.experiment
+    path = request.output or sources.results_folder / REPORT_NAME
+    page = render_page(sections, title=f"{experiment.dataset}: {experiment.experiment}", subtitle=_subtitle(request))
+    write_whole(path, page)
+    missing = tuple(text for section in sections for text in _missing(section))
+    return ReportResult(path, path.stat().st_size, missing, perf_counter() - started)
+
+
+def _subtitle(request: ReportRequest) -> str:
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    revision = git_revision()
+    code = f"scale-video {versions()['scale-video']}" + (f" at {revision[:12]}" if revision else "")
+    return f"Split {request.experiment.split}, store {request.experiment.store}. Written {now} by {code}."
+
+
+def _missing(section: Section) -> list[str]:
+    return [
+        f"{part.title}: {block.text}" + (f" ({block.command})" if block.command else "")
+        for part in section.parts
+        for block in part.blocks
+        if isinstance(block, Missing)
+    ]
