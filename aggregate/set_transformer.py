@@ -115,7 +115,8 @@ class SetTransformer(nn.Module):
             )
         tokens = self.project(features)  # (N, K, E)
         if masked_clips is not None:
-            mask_tokens = self.mask_token.expand(len(masked_clips), -1)
+            # in the precision of the others: CUDA's autocast leaves index_copy alone, which takes one precision only
+            mask_tokens = self.mask_token.to(tokens.dtype).expand(len(masked_clips), -1)
             tokens = tokens.flatten(0, 1).index_copy(0, masked_clips, mask_tokens).view_as(tokens)
         tokens = tokens + self.embed_position(coordinates)
         cls_tokens = self.cls_token.expand(len(tokens), 1, -1)

@@ -48,6 +48,26 @@ def test_bf16_gives_losses_in_float32_close_to_those_of_fp32(make_features, tiny
     assert torch.cosine_similarity(gradient, close_gradient, dim=0) > 0.99
 
 
+@pytest.fixture
+def autocast_of_a_gpu(recwarn):
+    """CPU's autocast brings the operands of three more operations to one precision; without them it is as CUDA's."""
+    only_on_cpu = ("index_copy", "cat", "stack")
+    assert not any("AutocastCUDA" in torch._C._dispatch_dump(f"aten::{name}") for name in only_on_cpu)
+    library = torch.library.Library("aten", "IMPL")
+    for name in only_on_cpu:
+        library.impl(name, torch.library.fallthrough_kernel, "AutocastCPU")  # warns that it takes another's place
+    yield
+    library._destroy()
+
+
+@pytest.mark.usefixtures("autocast_of_a_gpu")
+@pytest.mark.parametrize("negatives", ["all", "masked"])
+def test_bf16_needs_no_more_of_autocast_than_a_gpu_has(make_features, tiny_config, negatives):
+    contrasts, gradient = step(replace(tiny_config, precision="bf16", negatives=negatives), make_features())
+    assert all(contrast.loss.isfinite() for contrast in contrasts.values())
+    assert gradient.isfinite().all()
+
+
 class Products(TorchDispatchMode):
     """Notes the precision of every product of matrices, but for attention's, which a CPU computes in float32."""
 
