@@ -71,6 +71,13 @@ _PLANNING = options(
         show_default=True,
         help="Of the forward pass; auto: float16 on a GPU, float32 on a CPU.",
     ),
+    click.option(
+        "--runs",
+        type=click.Path(path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Folder whose DATASET/extraction.jsonl notes how planning and extraction went.",
+    ),
     click.option("--break-lock", is_flag=True, help="Take the store from another job that is known to be gone."),
 )
 
@@ -129,7 +136,7 @@ def extract(as_json: bool, max_failures: str, profile: bool, **given: Any) -> No
     """
     from scale_video.extract.bounded_map import AGAIN
     from scale_video.pipelines import show_extraction
-    from scale_video.pipelines.console import print_json
+    from scale_video.pipelines.console import print_json, report_error
     from scale_video.pipelines.extraction import failure_limit, run_extract, within_budget
     from scale_video.pipelines.interruption import interruptible
 
@@ -141,11 +148,12 @@ def extract(as_json: bool, max_failures: str, profile: bool, **given: Any) -> No
         what = (
             "blocks are lost" if result.lost_blocks else f"more videos failed than --max-failures {max_failures} allows"
         )
-        click.echo(f"Error: {what}; `scale-video failures {result.store}` lists every video", err=True)
+        report_error(f"{what}; `scale-video failures {result.store}` lists every video")
         sys.exit(1)
 
 
 def _request(given: dict[str, Any]) -> "ExtractionRequest":
+    from scale_video.pipelines.paths import extraction_journal
     from scale_video.pipelines.preset import default_preset
     from scale_video.pipelines.requests import ExtractionRequest
     from scale_video.pipelines.view_options import ViewOptions
@@ -174,4 +182,5 @@ def _request(given: dict[str, Any]) -> "ExtractionRequest":
         device=given["device"],
         precision=given["precision"],
         break_lock=given["break_lock"],
+        journal=extraction_journal(given["runs"].expanduser(), dataset=dataset),
     )

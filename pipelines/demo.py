@@ -14,7 +14,14 @@ from scale_video.pipelines.code_version import versions
 from scale_video.pipelines.console import note
 from scale_video.pipelines.evaluation import record_digests, run_evaluation
 from scale_video.pipelines.extraction import run_extract, within_budget
-from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, results_path, run_dir, write_whole
+from scale_video.pipelines.paths import (
+    ExperimentRequest,
+    checkpoint_path,
+    extraction_journal,
+    results_path,
+    run_dir,
+    write_whole,
+)
 from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.pipelines.rendering import render
 from scale_video.pipelines.requests import ExtractionRequest
@@ -101,7 +108,7 @@ def prepare_demo(request: DemoRequest, *, variant: str, store: str | None = None
     Args:
         request: Where, and how many videos.
         variant: ``demo``, ``demo-hard`` or ``demo-control``.
-        store: Another store than the variant's own.
+        store: Another store than the variant's own; the journal is about that one.
 
     Raises:
         ValueError: the folder holds a rendering with other parameters, or a video failed to decode.
@@ -116,6 +123,7 @@ def prepare_demo(request: DemoRequest, *, variant: str, store: str | None = None
         overrides=request.overrides,
         backbones=(request.backbone,),
         num_workers=request.num_workers,
+        journal=extraction_journal(request.folder / "runs", dataset=variant) if store is None else None,
     )
     result = run_extract(extraction)
     if not within_budget(result, "0"):

@@ -27,6 +27,7 @@ from scale_video.pipelines.candidates import (
     candidates_of_seed,
 )
 from scale_video.pipelines.console import note, ticking
+from scale_video.pipelines.evaluation_journal import noting_evaluation
 from scale_video.pipelines.paths import (
     ExperimentRequest,
     choose_backbone,
@@ -109,43 +110,50 @@ def run_evaluation(
     if results.exists():
         read_results(results)
 
-    sides = _read_sides(request, store, preset, backbone=backbone, target=target, clip_draws=clip_draws)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    of_seeds = (
-        candidates_of_seed(run, sides, wanted=some, device=device) for run, some in zip(runs, wanted, strict=True)
-    )
-    options = [
-        replace(option, selection=preset.probes.selection, schedule_epochs=preset.probes.schedule_epochs)
-        for option in options
-    ]
     records: list[EvaluationRecord] = []
-    num_probed = 0
-    with ticking("probing", num_probes * len(sides.tests) * len(options)) as ticker:
-        for candidate in chain(baselines(sides, wanted=representations), chain.from_iterable(of_seeds)):
-            if watch is not None:
-                watch(candidate)
-            for protocol, option in product(protocols, options):
-                if not applies(protocol, candidate.name, predicted.kind):
-                    continue
-                outcome = _probe(
-                    candidate, sides, predicted, split=request.split, protocol=protocol, option=option, device=device
-                )
-                found = _records(
-                    request,
-                    candidate,
-                    outcome,
-                    protocol=protocol,
-                    options={**option.departures(protocol), **candidate.tested.clips},
-                    backbone=backbone,
-                    digests=digests,
-                    target=target,
-                )
-                outcomes = _outcomes(outcome, candidate.tested, kind=predicted.kind)
-                write_outcomes(results.parent / found[0].outcomes, outcomes)
-                add_records(results, found)
-                records += found
-                num_probed += 1
-                ticker.update(num_probed, f"{candidate.name}, {protocol}")
+    with noting_evaluation(request, backbone=backbone, protocols=protocols, device=device, records=records):
+        sides = _read_sides(request, store, preset, backbone=backbone, target=target, clip_draws=clip_draws)
+        of_seeds = (
+            candidates_of_seed(run, sides, wanted=some, device=device) for run, some in zip(runs, wanted, strict=True)
+        )
+        options = [
+            replace(option, selection=preset.probes.selection, schedule_epochs=preset.probes.schedule_epochs)
+            for option in options
+        ]
+        num_probed = 0
+        with ticking("probing", num_probes * len(sides.tests) * len(options)) as ticker:
+            for candidate in chain(baselines(sides, wanted=representations), chain.from_iterable(of_seeds)):
+                if watch is not None:
+                    watch(candidate)
+                for protocol, option in product(protocols, options):
+                    if not applies(protocol, candidate.name, predicted.kind):
+                        continue
+                    outcome = _probe(
+                        candidate,
+                        sides,
+                        predicted,
+                        split=request.split,
+                        protocol=protocol,
+                        option=option,
+                        device=device,
+                    )
+                    found = _records(
+                        request,
+                        candidate,
+                        outcome,
+                        protocol=protocol,
+                        options={**option.departures(protocol), **candidate.tested.clips},
+                        backbone=backbone,
+                        digests=digests,
+                        target=target,
+                    )
+                    outcomes = _outcomes(outcome, candidate.tested, kind=predicted.kind)
+                    write_outcomes(results.parent / found[0].outcomes, outcomes)
+                    add_records(results, found)
+                    records += found
+                    num_probed += 1
+                    ticker.update(num_probed, f"{candidate.name}, {protocol}")
     return records
 
 

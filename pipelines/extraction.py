@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -20,6 +21,7 @@ from scale_video.extract.plan_store import PlanReport, plan_store
 from scale_video.extract.views import View
 from scale_video.pipelines.code_version import git_revision, versions
 from scale_video.pipelines.console import note, ticking
+from scale_video.pipelines.job_notes import note_plan, noting_job
 from scale_video.pipelines.planning import (
     absolute,
     add_backbones,
@@ -141,7 +143,7 @@ def run_extract(request: ExtractionRequest) -> ExtractionResult:
             retry=retry,
             limits=limits,
         )
-        job = _extract(client, task, store, check=lock.check)
+        job = _extract(client, task, store, journal=request.journal, check=lock.check)
     return ExtractionResult(url, plan, job.targets, job.lost_blocks, job.progress, job.seconds)
 
 
@@ -214,8 +216,9 @@ def _plan(
     limits: DecodeLimits,
     check: Callable[[], None],
 ) -> PlanReport:
+    started = perf_counter()
     with ticking("looking at videos", len(set(videos.paths))) as ticker:
-        return plan_store(
+        report = plan_store(
             client,
             store_url=request.target_store,
             data_root=absolute(request.data_root),
@@ -228,6 +231,8 @@ def _plan(
             progress=ticker.update,
             check=check,
         )
+    note_plan(request.journal, FeatureStore.open(request.target_store), report, seconds=perf_counter() - started)
+    return report
 
 
 def _placed(backbone: BackboneRequest, request: ExtractionRequest, store: FeatureStore | None) -> BackboneRequest:
@@ -267,21 +272,27 @@ def _report_if_complete(
     return ExtractionResult(store.location.url, None, reports, (), JobProgress(), perf_counter() - started)
 
 
-def _extract(client: Client, task: ExtractionTask, store: FeatureStore, *, check: Callable[[], None]) -> JobReport:
+def _extract(
+    client: Client, task: ExtractionTask, store: FeatureStore, *, journal: Path | None, check: Callable[[], None]
+) -> JobReport:
     wanted = [blocks_to_do(store, target, retry=task.retry) for target in task.targets]
-    num_videos = 0
-    for index in np.flatnonzero(np.any(wanted, axis=0)).tolist():
-        rows = store.block_rows(index)
-        num_videos += rows.stop - rows.start
-    for target, blocks in zip(task.targets, wanted, strict=True):
-        if (there := int((~blocks).sum())) > 0:
-            note(f"{target.name}: {there} of {store.num_blocks} blocks are there already")
+    there = {target.name: int((~blocks).sum()) for target, blocks in zip(task.targets, wanted, strict=True)}
+    for name, count in there.items():
+        if count > 0:
+            note(f"{name}: {count} of {store.num_blocks} blocks are there already")
+    rows = [store.block_rows(index) for index in np.flatnonzero(np.any(wanted, axis=0)).tolist()]
+    num_videos = sum(block.stop - block.start for block in rows)
     started = perf_counter()
-    names = ", ".join(target.name for target in task.targets)
-    with ticking(f"extracting {names}", num_videos) as ticker:
+    with (
+        noting_job(journal, client, task, store, there=there, num_videos=num_videos) as notes,
+        ticking(f"extracting {', '.join(there)}", num_videos) as ticker,
+    ):
 
         def show(progress: JobProgress) -> None:
             rate = progress.num_clips / (perf_counter() - started)
             ticker.update(progress.num_videos, f"{rate:.0f} clips/s, {progress.num_failures} failures")
+            notes.progress(progress)
 
-        return run_extraction(client, task, wanted=wanted, progress=show, check=check)
+        report = run_extraction(client, task, wanted=wanted, progress=show, check=check)
+        notes.finished(report)
+    return report

@@ -134,6 +134,11 @@ def results_path(request: ExperimentRequest) -> Path:
     return request.runs / (request.collected_in or request.dataset) / "results.json"
 
 
+def extraction_journal(runs: Path, *, dataset: str) -> Path:
+    """Where stage 1 notes how its jobs went, whichever store they were about."""
+    return runs / dataset / "extraction.jsonl"
+
+
 def write_resolved_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved configuration beside the run, with versions and the revision of the code."""
     resolved = {**config, "versions": versions(), "git_revision": git_revision()}

@@ -25,6 +25,7 @@ from scale_video.pipelines.paths import (
 )
 from scale_video.pipelines.preset import PretrainVideos
 from scale_video.pipelines.provenance import training_identity, warn_of_normalisation
+from scale_video.pipelines.training_journal import TrainingJournal
 from scale_video.pipelines.training_summary import how_it_went
 from scale_video.store.union import DatasetUnion, ReadableStore, dataset_of
 from scale_video.store.video_table import VideoTable
@@ -106,7 +107,10 @@ def run_pretraining(
             checkpoint_every_seconds=checkpoint_every_seconds,
             devices=resources.devices,
             nodes=resources.nodes,
-            callbacks=[_ResolvedConfig(folder, {"pretrain": config.to_mapping(), **provenance})],
+            callbacks=[
+                _ResolvedConfig(folder, {"pretrain": config.to_mapping(), **provenance}),
+                TrainingJournal(folder, clips),
+            ],
         )
         _say(how_it_went(checkpoint))
         checkpoints.append(checkpoint)

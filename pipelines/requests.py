@@ -49,6 +49,8 @@ class ExtractionRequest:
     precision: str = "auto"
     break_lock: bool = False
     """Whether to take the lock of another job that is known to be gone."""
+    journal: Path | None = None
+    """File in which to note how planning and the job go; None: nowhere."""
 
     @property
     def target_store(self) -> str:

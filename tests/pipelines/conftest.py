@@ -178,7 +178,8 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory, small_training: tup
     (root / "videos" / "b" / "broken.mp4").write_bytes(b"no film")
     common = ("--dataset", "folder", "--store", root / "folder.zarr", "--backbone", "motion3d")
     extract = ("--data", root / "videos", "--views", "random", "--workers", 1, "--threads", "--no-estimate",
-               "--block-size", 4, "--max-failures", "50%", "--clips", 16, "--decoders", 1)  # fmt: skip
+               "--block-size", 4, "--max-failures", "50%", "--clips", 16, "--decoders", 1,
+               "--runs", root / "runs")  # fmt: skip
     pretrain = ("--runs", root / "runs", *small_training, "--set", "train_view=random", "--videos", "all")
     for command in (("extract", *common, *extract), ("pretrain", *common, *pretrain)):
         result = CliRunner().invoke(main, [str(part) for part in command])

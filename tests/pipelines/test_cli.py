@@ -86,6 +86,7 @@ REQUEST = ExtractionRequest(
     store="features/folder.zarr",
     preset="honest",
     backbones=("videomae:MCG-NJU/videomae-base",),
+    journal=Path("runs/folder/extraction.jsonl"),
 )
 
 
@@ -96,7 +97,13 @@ REQUEST = ExtractionRequest(
         ((), {}),
         (
             ("--dataset", "demo"),
-            {"dataset": "demo", "store": "features/demo.zarr", "preset": "demo", "backbones": ("motion3d-ssl",)},
+            {
+                "dataset": "demo",
+                "store": "features/demo.zarr",
+                "preset": "demo",
+                "backbones": ("motion3d-ssl",),
+                "journal": Path("runs/demo/extraction.jsonl"),
+            },
         ),
         (("--store", "old.zarr,new.zarr"), {"store": "old.zarr,new.zarr"}),
         (("--backbone", "motion3d, videomae:a/b@c"), {"backbones": ("motion3d", "videomae:a/b@c")}),
@@ -111,6 +118,7 @@ REQUEST = ExtractionRequest(
         (("--memory-limit", "0.5"), {"memory_limit_bytes": 1 << 29}),
         (("--device", "cuda", "--precision", "bfloat16"), {"device": "cuda", "precision": "bfloat16"}),
         (("--break-lock",), {"break_lock": True}),
+        (("--runs", "/r"), {"journal": Path("/r/folder/extraction.jsonl")}),
     ],
 )
 def test_options_of_stage_1_reach_the_request(
