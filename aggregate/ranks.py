@@ -5,11 +5,9 @@ which is what gradients are averaged to, is the loss of the whole batch.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
 from scale_video.aggregate.info_nce import Contrast
@@ -29,35 +27,20 @@ def gathered(rows: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor,
     """
     if num_ranks() == 1:
         return rows, 0
-    together: tuple[Tensor, int] = _gathered(rows, counts)
+    from scale_video.aggregate.rank_exchange import gather_rows
+
+    together: tuple[Tensor, int] = gather_rows(rows, counts)
     return together
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _gathered(rows: Tensor, counts: Sequence[int] | None) -> tuple[Tensor, int]:
-    if counts is None:
-        return _AllGather.apply(rows).flatten(0, 1), dist.get_rank() * len(rows)  # type: ignore[no-untyped-call]
-    missing = max(counts) - len(rows)
-    padded = F.pad(rows, (*[0, 0] * (rows.ndim - 1), 0, missing))
-    of_ranks = _AllGather.apply(padded)  # type: ignore[no-untyped-call]  # (ranks, longest, …)
-    together = torch.cat([part[:count] for part, count in zip(of_ranks, counts, strict=True)])
-    return together, sum(counts[: dist.get_rank()])
 
 
 def counts_of_ranks(count: int, *, device: torch.device) -> list[int]:
     """A number of each rank, by rank; of several ranks it waits for the device."""
     if num_ranks() == 1:
         return [count]
-    counts: list[int] = _counts_of_ranks(count, device)
+    from scale_video.aggregate.rank_exchange import gather_counts
+
+    counts: list[int] = gather_counts(count, device)
     return counts
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _counts_of_ranks(count: int, device: torch.device) -> list[int]:
-    own = torch.full((1,), count, device=device)
-    counts = [torch.zeros_like(own) for _ in range(num_ranks())]
-    dist.all_gather(counts, own)
-    return [int(of_rank) for of_rank in torch.cat(counts).tolist()]
 
 
 def part_of_batch(contrast: Contrast, counts: Sequence[int] | None = None) -> Contrast:
@@ -82,21 +65,3 @@ def mean_of_ranks(values: Tensor) -> Tensor:
     total = values.detach().clone()
     dist.all_reduce(total)
     return total / num_ranks()
-
-
-class _AllGather(torch.autograd.Function):
-    """Stacks a tensor of each rank; backwards, each rank gets the sum of what all ranks have for its part."""
-
-    @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        """(n, …) -> (ranks, n, …)."""
-        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, own.contiguous())
-        return torch.stack(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """(ranks, n, …) -> (n, …)."""
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total[dist.get_rank()]
