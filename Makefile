@@ -24,7 +24,7 @@ MINUTES ?= 20
 TEST_PROCESSES ?= 2
 
 .PHONY: help setup demo ablations plan extract pretrain evaluate knn linear nonlinear retrieval verify info failures motion3d motion3d-ssl \
-	format format-check lint types imports test torture bench check clean
+	format format-check lint types imports docs test torture bench check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 30
@@ -86,6 +86,9 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
+docs: $(READY) ## build the documentation as a site, build/docs/index.html (warnings are errors)
+	$(BIN)/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs
+
 # Many tests wait: for processes that start, and for time limits. Two files at a time suit two cores.
 test: $(READY) ## run the tests (TEST_PROCESSES=0: one after the other, as a debugger needs them)
 	$(BIN)/python -m pytest --numprocesses "$(TEST_PROCESSES)" --dist loadfile $(ARGS)
@@ -97,7 +100,7 @@ bench: $(READY) ## run the benchmarks, with the peers of the extra [bench]
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	@for script in benchmarks/bench_*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
 
-check: format-check lint types imports test ## all that CI runs
+check: format-check lint types imports docs test ## all that CI runs
 
 clean: ## remove caches, not data
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
