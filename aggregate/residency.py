@@ -7,6 +7,8 @@ from typing import Final, Literal
 import psutil
 import torch
 
+from scale_video.store.amounts import memory_text
+
 Residency = Literal["auto", "device", "memory", "stream"]
 """``auto``: the first that the features fit into."""
 
@@ -50,11 +52,11 @@ def decided_residence(
     limit = int(available * _OF_MEMORY) if limit_bytes is None else limit_bytes
     each = limit // ranks_here
     given = "" if limit_bytes is None else " limit"
-    of_memory = f"{_gib(num_bytes)}{f' x {ranks_here}' if ranks_here > 1 else ''} of {_gib(limit)}{given}"
+    of_memory = f"{memory_text(num_bytes)}{f' x {ranks_here}' if ranks_here > 1 else ''} of {memory_text(limit)}{given}"
     if device.type == "cuda" and wanted in ("auto", "device"):
         free = torch.cuda.mem_get_info(device)[0]
         if wanted == "device" or num_bytes < free * _OF_DEVICE:
-            return Residence("device", each, f"{_gib(num_bytes)} of {_gib(free)} free on {device}")
+            return Residence("device", each, f"{memory_text(num_bytes)} of {memory_text(free)} free on {device}")
     if wanted in ("memory", "device") or (wanted == "auto" and num_bytes <= each):
         return Residence("memory", each, of_memory)
     return Residence("stream", each, of_memory)
@@ -93,7 +95,3 @@ def _free_in(folder: Path, *, limit: str, usage: str, cache: str) -> list[int]:
     except (OSError, ValueError):
         return []
     return [int(bound) - used + int(said.get(cache, 0))] if bound.isdigit() else []
-
-
-def _gib(num_bytes: float) -> str:
-    return f"{num_bytes / 2**30:.3g} GiB"

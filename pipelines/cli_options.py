@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from scale_video.extract.clip_decoders import DecodeLimits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -90,6 +93,14 @@ memory_limit = click.option(
 def gibibytes(number: float) -> int:
     """So many GiB in bytes."""
     return round(number * 2**30)
+
+
+def decode_limits(given: dict[str, Any], *, num_processes: int = 1) -> "DecodeLimits":
+    """What decoding may take; takes ``--video-timeout`` and ``--memory-limit`` out of what is given."""
+    from scale_video.extract.clip_decoders import DecodeLimits
+
+    memory_bytes = gibibytes(given.pop("memory_limit"))
+    return DecodeLimits(num_processes, timeout_seconds=given.pop("video_timeout"), memory_bytes=memory_bytes)
 
 
 def is_demo(dataset: str) -> bool:

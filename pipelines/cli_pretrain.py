@@ -86,7 +86,8 @@ _TRAINING = options(
 )
 @click.option("--restart", is_flag=True, help="Delete the checkpoints of these seeds and train anew.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs as well (extra [tensorboard]).")
-def pretrain(restart: bool, tensorboard: bool, checkpoint_every: float, **given: Any) -> None:
+@cli_options.json_output
+def pretrain(as_json: bool, restart: bool, tensorboard: bool, checkpoint_every: float, **given: Any) -> None:
     """Stage 2: train the aggregator.
 
     One training per seed, on the training videos of the split; run it again to resume. Prints the checkpoints. What
@@ -94,8 +95,10 @@ def pretrain(restart: bool, tensorboard: bool, checkpoint_every: float, **given:
     --store a.zarr,b.zarr.
     """
     from scale_video.aggregate.devices import is_first_rank
+    from scale_video.pipelines.console import print_json
     from scale_video.pipelines.interruption import interruptible
     from scale_video.pipelines.pretraining import TrainingResources, run_pretraining
+    from scale_video.pipelines.training_summary import summarise
 
     request = cli_probe.experiment_request({**given, "overrides": (*given["overrides"], *_shorthands(given))})
     limit = given["memory_limit"]
@@ -113,9 +116,13 @@ def pretrain(restart: bool, tensorboard: bool, checkpoint_every: float, **given:
             tensorboard=tensorboard,
             checkpoint_every_seconds=checkpoint_every,
         )
-    if is_first_rank():
-        for path in checkpoints:
-            click.echo(path)
+    if not is_first_rank():
+        return
+    if as_json:
+        print_json([summarise(path) for path in checkpoints])
+        return
+    for path in checkpoints:
+        click.echo(path)
 
 
 def _shorthands(given: dict[str, Any]) -> list[str]:

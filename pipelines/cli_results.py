@@ -37,6 +37,7 @@ _RESULTS = click.Path(path_type=Path)
 @click.option("--split", "splits", callback=comma_separated, metavar="A,B", help="Of these splits.  [default: all]")
 @click.option("--intervals/--no-intervals", default=True, show_default=True, help="Over test groups.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Instead of stdout.")
+@cli_options.json_output
 def table(
     runs: tuple[Path, ...],
     layout: str,
@@ -46,6 +47,7 @@ def table(
     splits: tuple[str, ...],
     intervals: bool,
     output: Path | None,
+    as_json: bool,
 ) -> None:
     """Put the results of RUNS into one table.
 
@@ -57,11 +59,18 @@ def table(
     scale-video table --format latex --output table.tex
     scale-video table runs/ucf101 --protocols knn --representations all
     """  # noqa: D301 - click's own mark against re-wrapping
+    from scale_video.pipelines.console import print_json
     from scale_video.pipelines.paths import write_whole
     from scale_video.pipelines.table_formats import as_csv, as_latex, as_markdown
+    from scale_video.pipelines.table_values import table_values
     from scale_video.pipelines.tables import TableRequest, run_table
 
+    if as_json and output is not None:
+        raise click.UsageError("--json prints on stdout, --output writes one of --format; name one of them")
     found = run_table(TableRequest(runs, protocols, representations, metrics, splits))
+    if as_json:
+        print_json(list(table_values(found)))
+        return
     if layout == "csv":
         text = as_csv(found)
     else:

@@ -2,15 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from scale_video.pipelines import cli_options
 from scale_video.pipelines.cli_options import comma_separated
-
-if TYPE_CHECKING:
-    from scale_video.extract.clip_decoders import DecodeLimits
 
 
 @click.command()
@@ -74,7 +71,7 @@ def verify(store: str, as_json: bool, num_clips: int | None, **given: Any) -> No
     if num_clips is not None:
         from scale_video.pipelines.recompute import Recomputation, RecomputeRequest
 
-        limits = _limits(given)
+        limits = cli_options.decode_limits(given)
         recomputation = Recomputation(RecomputeRequest(store=store, num_clips=num_clips, limits=limits, **given))
     report, drift = run_verify(store), None
     if recomputation is not None and report.damaged:
@@ -113,6 +110,8 @@ def failures(store: str, statuses: tuple[str, ...], as_json: bool, csv_file: Any
     from scale_video.pipelines import show_store
     from scale_video.pipelines.failures import list_failures
 
+    if as_json and csv_file is not None:
+        raise click.UsageError("--json and --csv are two forms of one list; name one of them")
     listing = list_failures(store, statuses=statuses)
     if csv_file is not None:
         show_store.failures_csv(listing, csv_file)
@@ -163,15 +162,7 @@ def show(store: str, as_json: bool, **given: Any) -> None:
             num_frames=given["num_frames"],
             frame_size=given["size"],
             output=given["output"],
-            limits=_limits(given),
+            limits=cli_options.decode_limits(given),
         )
     )
     print_json(result) if as_json else show_store.shown_clip(result)
-
-
-def _limits(given: dict[str, Any]) -> "DecodeLimits":
-    """Take the options of decoding out of what is given."""
-    from scale_video.extract.clip_decoders import DecodeLimits
-
-    memory_bytes = cli_options.gibibytes(given.pop("memory_limit"))
-    return DecodeLimits(timeout_seconds=given.pop("video_timeout"), memory_bytes=memory_bytes)

@@ -2,14 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from scale_video.pipelines import cli_options
-
-if TYPE_CHECKING:
-    from scale_video.extract.clip_decoders import DecodeLimits
 
 _CHECKPOINT = "A checkpoint of pre-training, the folder of a run, or an export (.safetensors)."
 _DEVICE = click.option(
@@ -90,10 +87,12 @@ def embed(sources: tuple[str, ...], as_json: bool, **given: Any) -> None:
     scale-video embed features/demo.zarr --checkpoint aggregator.safetensors
     scale-video embed *.mp4 --checkpoint runs/… --output vectors.parquet
     """  # noqa: D301 - click's own mark against re-wrapping
+    from scale_video.extract.cluster import num_cores
     from scale_video.pipelines.console import print_json, report_error
     from scale_video.pipelines.embedding import EmbedRequest, run_embed
     from scale_video.pipelines.export import find_checkpoint
     from scale_video.pipelines.interruption import interruptible
+    from scale_video.store.amounts import time_text
 
     store = _store_among(sources)
     if store is not None and (given["store"] or given["data"]):
@@ -107,7 +106,7 @@ def embed(sources: tuple[str, ...], as_json: bool, **given: Any) -> None:
         backbone=given["backbone"],
         data_root=given["data"].expanduser() if given["data"] else None,
         device=given["device"],
-        limits=_limits(given),
+        limits=cli_options.decode_limits(given, num_processes=num_cores()),
     )
     with interruptible("nothing is written; run the same command again"):
         result = run_embed(request)
@@ -115,7 +114,7 @@ def embed(sources: tuple[str, ...], as_json: bool, **given: Any) -> None:
         print_json(result)
     else:
         left_out = f", {result.num_left_out} without features left out" if result.num_left_out else ""
-        click.echo(f"{result.output}: {result.num_videos} videos{left_out} ({result.seconds:.1f} s)")
+        click.echo(f"{result.output}: {result.num_videos} videos{left_out} ({time_text(result.seconds)})")
     if result.failures:
         report_error(f"{len(result.failures)} of {len(sources)} files could not be had in full")
         sys.exit(1)
@@ -162,6 +161,7 @@ def search(store: str, as_json: bool, **given: Any) -> None:
     scale-video search features/demo.zarr --query 12 --strips found
     scale-video search k400.zarr --query new.mp4 --checkpoint aggregator.safetensors
     """  # noqa: D301 - click's own mark against re-wrapping
+    from scale_video.extract.cluster import num_cores
     from scale_video.pipelines import show_search
     from scale_video.pipelines.console import print_json
     from scale_video.pipelines.export import find_checkpoint
@@ -182,7 +182,7 @@ def search(store: str, as_json: bool, **given: Any) -> None:
             backbone=given["backbone"],
             weights=given["weights"],
             device=given["device"],
-            limits=_limits(given),
+            limits=cli_options.decode_limits(given, num_processes=num_cores()),
         )
     )
     print_json(result) if as_json else show_search.search_table(result)
@@ -210,13 +210,3 @@ def _is_store(source: str) -> bool:
         return False
     parts = [Path(part.strip()).expanduser() for part in source.split(",")]
     return "://" in source or any(part.suffix == ".zarr" or part.is_dir() for part in parts)
-
-
-def _limits(given: dict[str, Any]) -> "DecodeLimits":
-    """What decoding may take: all cores, and as much time and memory as the options say."""
-    from scale_video.extract.clip_decoders import DecodeLimits
-    from scale_video.extract.cluster import num_cores
-
-    return DecodeLimits(
-        num_cores(), timeout_seconds=given["video_timeout"], memory_bytes=cli_options.gibibytes(given["memory_limit"])
-    )

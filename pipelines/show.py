@@ -14,6 +14,7 @@ from scale_video.pipelines.demo import DemoResult
 from scale_video.pipelines.headings import TABLE_ORDER, metric_title, origin_title, shown
 from scale_video.pipelines.per_class import ClassScore
 from scale_video.pipelines.show_runs import ABOUT_P, difference_text
+from scale_video.store.amounts import time_text
 
 MAIN_METRICS = ("top1", "r@1", "map", "mse")
 """Shown where there is more than one protocol; of a single one all metrics are."""
@@ -92,7 +93,7 @@ def demo_result(result: DemoResult) -> None:
         chosen = [record for record in result.records if (record.dataset, record.preset) == (dataset, preset)]
         title = dataset if preset == "demo" else f"{dataset}, {preset}"
         records_table(chosen, title=title, folder=result.results.parent)
-    click.echo(f"{result.results} ({result.seconds:.0f} s)")
+    click.echo(f"{result.results} ({time_text(result.seconds)})")
 
 
 def _columns(records: Sequence[EvaluationRecord]) -> list[Column]:

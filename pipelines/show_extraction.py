@@ -9,6 +9,7 @@ from scale_video.extract.job import JobProgress
 from scale_video.extract.plan_store import PlanReport
 from scale_video.pipelines.console import print_table
 from scale_video.pipelines.extraction import ExtractionResult
+from scale_video.store.amounts import size_text, time_text
 
 MAX_LISTED = 20
 """Videos that a summary lists; ``scale-video failures`` and ``--json`` have them all."""
@@ -62,40 +63,14 @@ def _with_parts(total: int, parts: Mapping[str, int]) -> str:
 
 def _forecast(forecast: Forecast) -> Iterator[tuple[str, str]]:
     for target in forecast.targets:
-        yield f"predicted size of {target.features}", _size(target.num_bytes)
+        yield f"predicted size of {target.features}", size_text(target.num_bytes)
     if len(forecast.targets) > 1:
-        yield "predicted size together", _size(forecast.num_bytes)
+        yield "predicted size together", size_text(forecast.num_bytes)
     if forecast.hours > 0:
         blocks = "1 block" if forecast.num_tasks == 1 else f"{forecast.num_tasks} blocks"
-        yield f"predicted time, {blocks} at a time", _time(forecast.hours)
-        yield "of one core, decoding", _time(forecast.decode_hours)
-        yield "of one worker, forward pass", _time(forecast.forward_hours)
-
-
-def _size(num_bytes: int) -> str:
-    """Decimal units.
-
-    >>> _size(196_608), _size(31_000_000), _size(5_900_000_000)
-    ('197 kB', '31 MB', '5.9 GB')
-    """
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if num_bytes >= scale:
-            return f"{num_bytes / scale:.3g} {unit}"
-    return f"{num_bytes / 1e3:.3g} kB"
-
-
-def _time(hours: float) -> str:
-    """As people say it: ``40 s``, ``12 min``, ``3.5 hours``.
-
-    >>> _time(1 / 90), _time(0.2), _time(3.52), _time(240)
-    ('40 s', '12 min', '3.5 hours', '240 hours')
-    """
-    seconds = hours * 3600
-    if seconds < 99.5:
-        return f"{max(seconds, 1):.0f} s"
-    if seconds < 99.5 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{hours:.1f} hours" if hours < 99.5 else f"{hours:.0f} hours"
+        yield f"predicted time, {blocks} at a time", time_text(3600 * forecast.hours)
+        yield "of one core, decoding", time_text(3600 * forecast.decode_hours)
+        yield "of one worker, forward pass", time_text(3600 * forecast.forward_hours)
 
 
 def _advice(report: PlanReport, forecast: Forecast) -> Iterator[str]:
@@ -136,7 +111,7 @@ def extraction_result(result: ExtractionResult, *, profile: bool = False) -> Non
     print_table(f"videos by status, {result.store}", columns, rows, numbers=len(statuses))
     if result.progress.num_clips:
         rate = result.progress.num_clips / result.seconds
-        click.echo(f"{result.progress.num_clips} features in {result.seconds:.1f} s, {rate:.0f} clips/s")
+        click.echo(f"{result.progress.num_clips} features in {time_text(result.seconds)}, {rate:.0f} clips/s")
     if profile:
         _profile(result.progress)
     for name, report in result.reports.items():

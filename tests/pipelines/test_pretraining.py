@@ -103,7 +103,7 @@ def test_the_end_says_how_it_went(
     checkpoint = Path(first.stdout.strip())
     *_, row = csv.DictReader(checkpoint.with_name("metrics.csv").read_text().splitlines())
     end = first.stderr.splitlines()[-1]
-    assert re.search(r"seed0/last\.ckpt: 2 epochs in 0\.\d minutes, [1-9]\d* videos/s; loss \d", end), end
+    assert re.search(r"seed0/last\.ckpt: 2 epochs in \d+(\.\d)? s, [1-9]\d* videos/s; loss \d", end), end
     shown = (f"{float(row[name]):.3f}" for name in ("loss", "masked_clip_accuracy", "set_accuracy"))
     assert end.endswith("; loss {}, accuracy of masked clips {}, of sets {}".format(*shown))
     assert run_cli(*command).stderr.splitlines()[-1] == end  # also of a training that is complete
