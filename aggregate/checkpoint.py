@@ -22,6 +22,8 @@ from scale_video.aggregate.training_videos import TrainingVideos
 
 RECORD: Final = "scale_video"
 """Key of the record in a checkpoint."""
+EPOCH: Final = "scale_video_epoch"
+"""Key of what a checkpoint says of the epoch in which it was saved."""
 _AGGREGATOR: Final = "aggregator."
 """Prefix of the set transformer's weights in ``state_dict``: its name in the Lightning module."""
 _FORMAT_VERSION: Final = 1
@@ -181,6 +183,16 @@ def load_record(path: Path) -> TrainingRecord:
         CheckpointError: there is no such file, it is no checkpoint of ours, or another release wrote it.
     """
     return _record(_read(path)[RECORD], path)
+
+
+def load_collapse_counts(path: Path) -> Mapping[str, Mapping[str, int]] | None:
+    """What ``CollapseWarnings`` had counted when a checkpoint was saved; None where the checkpoint does not say.
+
+    Raises:
+        CheckpointError: there is no such file, or it is no checkpoint of ours.
+    """
+    of_epoch = _read(path).get(EPOCH)
+    return of_epoch.get("warnings") if isinstance(of_epoch, dict) else None
 
 
 def _read_checkpoint(path: Path) -> tuple[TrainingRecord, dict[str, Tensor], TrainingVideos]:

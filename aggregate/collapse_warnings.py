@@ -31,9 +31,18 @@ class CollapseWarnings:
         self._collapsed = Counter({task: self._collapsed[task] + 1 for task in watch.collapsed()})
         for task in sorted({*self._at_chance, *self._collapsed}):
             if _PATIENCE_EPOCHS in (self._at_chance[task], self._collapsed[task]):
-                self._warn(task, spread=watch.means().get(f"{task}_spread", 1.0))
+                _logger.warning("%s", self.warning(task, spread=watch.means().get(f"{task}_spread", 1.0)))
 
-    def _warn(self, task: str, *, spread: float) -> None:
+    def warning(self, task: str, *, spread: float) -> str | None:
+        """What is wrong with a task, and what to try; None where it went well, or not badly for long.
+
+        Args:
+            task: ``masked_clip`` or ``set``.
+            spread: Of its vectors, in the last epoch.
+        """
+        num_epochs = max(self._at_chance[task], self._collapsed[task])
+        if num_epochs < _PATIENCE_EPOCHS:
+            return None
         config = self._config
         chance = " and does no better than chance" if self._at_chance[task] else ""
         if self._collapsed[task]:
@@ -49,10 +58,10 @@ class CollapseWarnings:
                 f"learning_rate {3 * config.learning_rate:.2g} (now {config.learning_rate:g}), or a longer training "
                 f"(now {config.length})"
             )
-        _logger.warning(
-            "task '%s' %s, %d epochs in a row after the warm-up; if this stays so, train anew with %s",
-            task, what, _PATIENCE_EPOCHS, way_out,
-        )  # fmt: skip
+        return (
+            f"task '{task}' {what}, {num_epochs} epochs in a row after the warm-up; if this stays so, train anew with "
+            f"{way_out}"
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """The counts, as plain values."""

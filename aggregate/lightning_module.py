@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from scale_video.aggregate.checkpoint import RECORD, TrainingRecord
+from scale_video.aggregate.checkpoint import EPOCH, RECORD, TrainingRecord
 from scale_video.aggregate.collapse_warnings import CollapseWarnings
 from scale_video.aggregate.data_module import ClipSetBatch
 from scale_video.aggregate.epoch_watch import EpochWatch
@@ -25,8 +25,6 @@ from scale_video.aggregate.stopwatch import Stopwatch
 
 _STEPS_PER_CHECK: Final = 50
 """Looking at a loss waits for the device, so it is not done at every step."""
-_EPOCH: Final = "scale_video_epoch"
-"""Key of what a checkpoint says of the epoch in the middle of which it was saved."""
 _TICKS: Final = 1_000_000
 """Steps of the schedule where training goes by the clock."""
 
@@ -175,14 +173,14 @@ class SetPretraining(LightningModule):
         """
         self.check_finite()
         checkpoint[RECORD] = self.record_now().to_plain()
-        checkpoint[_EPOCH] = {"watch": self._watch.to_plain(), "warnings": self._collapse_warnings.to_plain()}
+        checkpoint[EPOCH] = {"watch": self._watch.to_plain(), "warnings": self._collapse_warnings.to_plain()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on in the epoch where it was saved."""
         self.record = replace(self.record, share_done=checkpoint[RECORD].get("share_done", 0.0))
-        if _EPOCH in checkpoint:
-            self._watch = EpochWatch.from_plain(checkpoint[_EPOCH]["watch"])
-            self._collapse_warnings.load(checkpoint[_EPOCH]["warnings"])
+        if EPOCH in checkpoint:
+            self._watch = EpochWatch.from_plain(checkpoint[EPOCH]["watch"])
+            self._collapse_warnings.load(checkpoint[EPOCH]["warnings"])
 
     def record_now(self) -> TrainingRecord:
         """The record, with what is done by now."""

@@ -22,7 +22,7 @@ class EvaluationCall:
     """A call that probed."""
 
     time: str
-    """When it ended; UTC."""
+    """When it began; UTC."""
     seconds: float
     device: str
     """What it is called."""
@@ -58,7 +58,7 @@ def noting_evaluation(
         device: ``cuda`` or ``cpu``.
         records: Rows of results, which are filled meanwhile and counted at the end.
     """
-    started = perf_counter()
+    began, started = utc_now(), perf_counter()
     error: BaseException | None = None
     try:
         yield
@@ -68,7 +68,7 @@ def noting_evaluation(
     finally:
         how, reason = how_it_ended(error)
         call = EvaluationCall(
-            time=utc_now(),
+            time=began,
             seconds=round(perf_counter() - started, 3),
             device=device_name(device),
             dataset=request.dataset,

@@ -17,7 +17,7 @@ class Planned:
     """A store was planned."""
 
     time: str
-    """When that was done; UTC."""
+    """When that began; UTC."""
     plan_digests: Mapping[str, str]
     """By view: which plan, and so which store, wherever that lies."""
     seconds: float

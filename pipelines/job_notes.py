@@ -36,7 +36,7 @@ def note_plan(journal: Path | None, store: FeatureStore, report: PlanReport, *, 
         seconds: How long it took.
     """
     planned = Planned(
-        time=utc_now(),
+        time=utc_now(seconds_ago=seconds),
         plan_digests=_plan_digests(store),
         seconds=round(seconds, 3),
         device=device_name("cpu"),

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, get_origin
 from uuid import uuid4
@@ -110,9 +110,9 @@ def how_it_ended(error: BaseException | None) -> tuple[str, str]:
     return "failed", " ".join(str(error).split())[:_MAX_ERROR]
 
 
-def utc_now() -> str:
+def utc_now(*, seconds_ago: float = 0.0) -> str:
     """The time of day, to the second: ``2026-03-01T12:00:00Z``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def new_id() -> str:
