@@ -1,6 +1,5 @@
 """Section 1: data, clips, backbone, settings, time, and the commands that do it again."""
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from scale_video.aggregate.run_folder import METRICS_NAME
 from scale_video.pipelines.report.section import Block, Commands, Missing, NotThereError, Outline, Part, TableBlock
 from scale_video.pipelines.report.sources import ReportSources
+from scale_video.pipelines.report.stage_times import StageTime, as_rows, stage_times
 from scale_video.store.video_table import SPLIT_CODES
 
 CONFIG_NAME: Final = "config.json"
@@ -122,17 +121,13 @@ def _versions(sources: ReportSources) -> Iterator[Block]:
 
 
 def _time(sources: ReportSources) -> Iterator[Block]:
-    rows = []
-    for seed, folder in sources.run_folders().items():
-        seconds = _training_seconds(folder)
-        if seconds is not None:
-            rows.append((f"pre-training, seed {seed}", _duration(seconds)))
-    probes = {record.probe_key: record.seconds for record in sources.records} if rows else {}
-    if probes:
-        rows.append((f"evaluation, {len(probes)} probes", _duration(sum(probes.values()))))
-    if not rows:
+    times = list(stage_times(sources))
+    if not any(one.stage == "evaluation" for one in times):  # by a release that kept no journal
+        probes = {record.probe_key: record.seconds for record in sources.records} if times else {}
+        times += [StageTime(f"evaluation, {len(probes)} probes", "", sum(probes.values()), "")] if probes else []
+    if not times:
         raise NotThereError("No stage wrote down how long it took.", sources.command("pretrain"))
-    yield TableBlock(("stage", "time"), tuple(rows), numbers=1)
+    yield TableBlock(("stage", "began", "took", "on", ""), tuple(as_rows(times)))
 
 
 def _commands(sources: ReportSources) -> Iterator[Block]:
@@ -157,14 +152,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _training_seconds(folder: Path) -> float | None:
-    path = folder / METRICS_NAME
-    if not path.exists():
-        return None
-    with path.open(newline="") as file:
-        return sum(float(row["seconds"]) for row in csv.DictReader(file))
-
-
 def _facts(rows: "list[tuple[str, str]]") -> TableBlock:
     return TableBlock(("", ""), tuple(rows))
 
@@ -183,12 +170,6 @@ def _flat(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
 
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 WHAT_WAS_RUN: Final = Outline(
