@@ -4,7 +4,17 @@ from importlib.metadata import version
 
 import click
 
-from scale_video.pipelines import cli_demo, cli_extract, cli_pretrain, cli_probe, cli_results, cli_store, cli_use
+from scale_video.pipelines import (
+    cli_completion,
+    cli_demo,
+    cli_extract,
+    cli_pretrain,
+    cli_probe,
+    cli_report,
+    cli_results,
+    cli_store,
+    cli_use,
+)
 from scale_video.pipelines.command_group import USAGE, CommandGroup
 
 SECTIONS = {
@@ -13,8 +23,9 @@ SECTIONS = {
     "Look at a store": (cli_store.info, cli_store.verify, cli_store.failures, cli_store.show),
     "Stage 2, the aggregator": (cli_pretrain.pretrain,),
     "Evaluate": (cli_probe.evaluate, cli_probe.knn, cli_probe.linear, cli_probe.nonlinear, cli_probe.retrieval),
-    "Look at results": (cli_results.table, cli_results.compare),
+    "Look at results": (cli_results.table, cli_results.compare, cli_report.report),
     "Use an aggregator": (cli_use.embed, cli_use.search, cli_use.export),
+    "Set up": (cli_completion.completion,),
 }
 """What ``--help`` lists, in this order."""
 

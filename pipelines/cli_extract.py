@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scale_video.pipelines import cli_options
+from scale_video.pipelines import cli_options, completions
 from scale_video.pipelines.cli_options import DEMO_BACKBONE, VIDEOMAE_BASE, comma_separated, options
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _PLANNING = options(
     ),
     click.option(
         "--store",
+        shell_complete=completions.stores,
         help="Path or URL of the store; OLD,NEW: videos that OLD lacks go into NEW.  [default: features/DATASET.zarr]",
     ),
     click.option(
@@ -35,6 +36,7 @@ _PLANNING = options(
         "backbones",
         callback=comma_separated,
         metavar="NAME[,NAME…]",
+        shell_complete=completions.several(completions.BACKBONES),
         help="FAMILY[:SOURCE][@NAME]; several see the same decoded frames.  "
         f"[default: {DEMO_BACKBONE} for demo, else {VIDEOMAE_BASE}]",
     ),
@@ -42,6 +44,7 @@ _PLANNING = options(
         "--views",
         callback=comma_separated,
         metavar="NAME[,NAME…]",
+        shell_complete=completions.several(completions.VIEWS),
         help="Which views: random, augmented, grid.  [default: all of the preset]",
     ),
     cli_options.views,
@@ -124,6 +127,7 @@ def backbones(as_json: bool) -> None:
     "--retry",
     callback=comma_separated,
     metavar="STATUS[,STATUS…]",
+    shell_complete=completions.several(completions.STATUSES),
     help="Do videos of these statuses again, such as corrupt,timeout,crashed; the others are kept.",
 )
 @click.option("--max-failures", default="1%", show_default=True, help="Videos that may fail before the status is 1.")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from scale_video.pipelines import completions
+
 if TYPE_CHECKING:
     from scale_video.extract.clip_decoders import DecodeLimits
 
@@ -35,10 +37,17 @@ dataset = click.option(
     "--dataset",
     default="demo",
     show_default=True,
+    shell_complete=completions.names(completions.DATASETS),
     help="demo, demo-hard, demo-control, ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, lvu, folder, or "
     "any name for a --table of your own.",
 )
-preset = click.option("--preset", default=None, help="honest, paper, demo, or a TOML file.  [default: by data set]")
+preset = click.option(
+    "--preset",
+    default=None,
+    shell_complete=completions.names(completions.PRESETS, or_files=True),
+    help="honest, paper, demo, or a TOML file.  [default: by data set]",
+)
+store_argument = click.argument("store", shell_complete=completions.stores)
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override the preset; repeatable."
 )

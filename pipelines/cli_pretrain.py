@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from scale_video.pipelines import cli_options, cli_probe
+from scale_video.pipelines import cli_options, cli_probe, completions
 from scale_video.pipelines.cli_options import options
 
 _LENGTHS = ("epochs", "steps", "minutes")
@@ -71,6 +71,7 @@ _TRAINING = options(
     "--views",
     callback=cli_options.comma_separated,
     metavar="NAME[,NAME]",
+    shell_complete=completions.several(completions.VIEWS),
     help="Where sets of clips come from: two of one view, or one of each of two, such as random,augmented.  "
     "[default: the preset's train_view]",
 )

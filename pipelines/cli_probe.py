@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scale_video.pipelines import cli_options
+from scale_video.pipelines import cli_options, completions
 from scale_video.pipelines.cli_options import options
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 EXPERIMENT = options(
     cli_options.dataset,
-    click.option("--store", help="Path or URL of the store; several: A,B.  [default: features/DATASET.zarr]"),
+    click.option(
+        "--store",
+        shell_complete=completions.stores,
+        help="Path or URL of the store; several: A,B.  [default: features/DATASET.zarr]",
+    ),
     click.option("--backbone", help="Name of the features in the store.  [default: the only one there]"),
     click.option("--split", default="1", show_default=True, help="Name of the split."),
     click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="N: the seeds 0 … N-1."),
@@ -43,6 +47,7 @@ _PROBE = options(
         "--representations",
         callback=cli_options.comma_separated,
         metavar="A,B",
+        shell_complete=completions.several(completions.REPRESENTATIONS),
         help="x, x-bins2, x-bins4, x-whitened, init, h, cls, x+h, x+cls, h+cls, x+h+cls; or all.  "
         "[default: all but x+h and h+cls; where clips are trained on, x and x+cls]",
     ),
@@ -103,11 +108,16 @@ _VOTES = options(
     show_default=True,
     callback=cli_options.comma_separated,
     metavar="A,B",
+    shell_complete=completions.several(completions.PROTOCOLS),
     help="knn, linear, nonlinear, retrieval, linear-per-clip, nonlinear-per-clip, fine-tuning; or all.",
 )
 @_VOTES
 @click.option(
-    "--compare", multiple=True, metavar="A,B", help="Is representation B better than A? Paired test; repeatable."
+    "--compare",
+    multiple=True,
+    metavar="A,B",
+    shell_complete=completions.several(completions.REPRESENTATIONS[:-1]),
+    help="Is representation B better than A? Paired test; repeatable.",
 )
 @click.option("--per-class", is_flag=True, help="Print the scores of each class too.")
 @click.option(

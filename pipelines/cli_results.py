@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from scale_video.pipelines import cli_options
+from scale_video.pipelines import cli_options, completions
 from scale_video.pipelines.cli_options import comma_separated
 
 _RESULTS = click.Path(path_type=Path)
@@ -21,7 +21,11 @@ _RESULTS = click.Path(path_type=Path)
     help="latex: a tabular for booktabs; csv: one line a value, with all fields.",
 )
 @click.option(
-    "--protocols", callback=comma_separated, metavar="A,B", help="Of these protocols.  [default: all that are there]"
+    "--protocols",
+    callback=comma_separated,
+    metavar="A,B",
+    shell_complete=completions.several(completions.PROTOCOLS[:-1]),
+    help="Of these protocols.  [default: all that are there]",
 )
 @click.option(
     "--representations",
@@ -29,6 +33,7 @@ _RESULTS = click.Path(path_type=Path)
     show_default=True,
     callback=comma_separated,
     metavar="A,B",
+    shell_complete=completions.several(completions.REPRESENTATIONS),
     help="Of these; or all.",
 )
 @click.option(
@@ -90,8 +95,20 @@ def table(
     metavar="A,B",
     help="The label or preset, backbone, origin of the aggregators (or own), or data set of the first and second rows.",
 )
-@click.option("--protocols", callback=comma_separated, metavar="A,B", help="Of these protocols.  [default: all]")
-@click.option("--representations", callback=comma_separated, metavar="A,B", help="Of these.  [default: all]")
+@click.option(
+    "--protocols",
+    callback=comma_separated,
+    metavar="A,B",
+    shell_complete=completions.several(completions.PROTOCOLS[:-1]),
+    help="Of these protocols.  [default: all]",
+)
+@click.option(
+    "--representations",
+    callback=comma_separated,
+    metavar="A,B",
+    shell_complete=completions.several(completions.REPRESENTATIONS[:-1]),
+    help="Of these.  [default: all]",
+)
 @click.option(
     "--metric", "metrics", callback=comma_separated, metavar="A,B", help="These; or all.  [default: top1 or its like]"
 )

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from scale_video.pipelines import cli_options
+from scale_video.pipelines import cli_options, completions
 from scale_video.pipelines.cli_options import comma_separated
 
 
 @click.command()
-@click.argument("store")
+@cli_options.store_argument
 @cli_options.json_output
 def info(store: str, as_json: bool) -> None:
     """Show what a store holds.
@@ -27,7 +27,7 @@ def info(store: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("store")
+@cli_options.store_argument
 @click.option(
     "--recompute",
     "num_clips",
@@ -89,12 +89,13 @@ def verify(store: str, as_json: bool, num_clips: int | None, **given: Any) -> No
 
 
 @click.command()
-@click.argument("store")
+@cli_options.store_argument
 @click.option(
     "--status",
     "statuses",
     callback=comma_separated,
     metavar="STATUS[,STATUS…]",
+    shell_complete=completions.several(completions.STATUSES),
     help="Only these: partial, no_video_stream, corrupt, missing, timeout, crashed.",
 )
 @cli_options.json_output
@@ -122,10 +123,16 @@ def failures(store: str, statuses: tuple[str, ...], as_json: bool, csv_file: Any
 
 
 @click.command()
-@click.argument("store")
+@cli_options.store_argument
 @click.option("--video", required=True, metavar="ID|PATH|ROW", help="Which video.")
 @click.option("--clip", required=True, type=click.IntRange(min=0), metavar="N", help="Which of its clips, from 0.")
-@click.option("--view", default="random", show_default=True, help="Of which view.")
+@click.option(
+    "--view",
+    default="random",
+    show_default=True,
+    shell_complete=completions.names(completions.VIEWS),
+    help="Of which view.",
+)
 @click.option("--backbone", help="Frames as this one saw them.  [default: the only one of the view]")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the videos.  [demo: data/DATASET]")
 @click.option("--num-frames", type=click.IntRange(min=1), metavar="T", help="Frames.  [default: the backbone's, or 16]")

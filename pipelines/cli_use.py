@@ -121,7 +121,7 @@ def embed(sources: tuple[str, ...], as_json: bool, **given: Any) -> None:
 
 
 @click.command()
-@click.argument("store")
+@cli_options.store_argument
 @click.option("--query", required=True, metavar="FILE|ID|PATH|ROW", help="A video of the store, or a file.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help=f"{_CHECKPOINT}  [default: none, search by x]")
 @click.option("--by", metavar="x|h|cls|x+cls|…", help="What is compared.  [default: x+cls; without a checkpoint x]")
@@ -159,7 +159,7 @@ def search(store: str, as_json: bool, **given: Any) -> None:
 
     \b
     scale-video search features/demo.zarr --query 12 --strips found
-    scale-video search k400.zarr --query new.mp4 --checkpoint aggregator.safetensors
+    scale-video search a.zarr --query new.mp4 --checkpoint aggregator.safetensors
     """  # noqa: D301 - click's own mark against re-wrapping
     from scale_video.extract.cluster import num_cores
     from scale_video.pipelines import show_search

@@ -187,7 +187,7 @@ class TestStatus:
     def test_a_reader_that_has_had_enough_is_141_and_silent(self) -> None:
         script = "from scale_video.pipelines.cli import main; main()"
         with subprocess.Popen(
-            [sys.executable, "-c", script, "backbones", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-c", script, "completion", "bash"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
