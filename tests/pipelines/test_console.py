@@ -198,7 +198,7 @@ class TestStatus:
 
 class TestHelp:
     def test_every_command_is_listed_under_one_heading(self) -> None:
-        shown = CliRunner().invoke(main, ["--help"]).output
+        shown = CliRunner().invoke(main, ["--help"], terminal_width=120).output
         for name, command in main.commands.items():
             assert len(re.findall(rf"^  {name} ", shown, re.M)) == 1, name
             assert command.get_short_help_str(200) in shown
