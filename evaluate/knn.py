@@ -36,11 +36,32 @@ def knn_predict(
     Arguments and errors are those of ``knn_scores``. The hyper-parameters hold the k that was used, and the note says
     so where it is smaller than the k that was asked for.
     """
+    return ranked_by_votes(
+        knn_shares(train, train_labels, test, num_classes=num_classes, k=k, temperature=temperature, device=device)
+    )
+
+
+def ranked_by_votes(shares: Outputs) -> Prediction:
+    """The classes with the most votes, best first; none that nobody voted for."""
+    ranked = rank_classes(shares.values)
+    ranked[np.take_along_axis(shares.values, ranked, axis=1) == 0] = -1
+    return Prediction(ranked, shares.hyperparameters, shares.note)
+
+
+def knn_shares(
+    train: NDArray[np.float32],
+    train_labels: NDArray[np.integer[Any]],
+    test: NDArray[np.float32],
+    *,
+    num_classes: int,
+    k: int = DEFAULT_K,
+    temperature: float = DEFAULT_TEMPERATURE,
+    device: str = "cpu",
+) -> Outputs:
+    """As ``knn_predict``, but each class's share of the votes, shape (N_test, num_classes)."""
     scores = knn_scores(train, train_labels, test, num_classes=num_classes, k=k, temperature=temperature, device=device)
     used_k = min(k, len(train))
-    ranked = rank_classes(scores)
-    ranked[np.take_along_axis(scores, ranked, axis=1) == 0] = -1  # nobody voted for it
-    return Prediction(ranked, {"k": used_k, "temperature": temperature}, _lowered_note(k, used_k))
+    return Outputs(scores, {"k": used_k, "temperature": temperature}, _lowered_note(k, used_k))
 
 
 def knn_mean(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax  # type: ignore[import-untyped]
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -20,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from scale_video.evaluate.holdout import HoldOut
 from scale_video.evaluate.logistic import LogisticModel, fit_logistic
 from scale_video.evaluate.news import News
-from scale_video.evaluate.prediction import Prediction, rank_classes
+from scale_video.evaluate.prediction import Outputs, Prediction, rank_classes
 
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 """Candidates for C, scikit-learn's inverse strength of the L2 penalty, strongest penalty first."""
@@ -56,6 +57,30 @@ def linear_probe(
     Returns:
         Classes; the hyper-parameter ``C``; a note where there was no hold-out or lbfgs did not converge.
     """
+    model, penalty, note = _chosen(train, train_labels, hold_out)
+    ranked = model.classes_.astype(np.int64)[rank_classes(_class_scores(model, test))]
+    return Prediction(ranked, {"C": penalty}, note)
+
+
+def linear_probabilities(
+    train: NDArray[np.float32],
+    train_labels: NDArray[np.integer[Any]],
+    test: NDArray[np.float32],
+    *,
+    hold_out: HoldOut,
+    num_classes: int,
+) -> Outputs:
+    """As ``linear_probe``, but each class's probability, (N_test, num_classes); 0 where it is not in training."""
+    model, penalty, note = _chosen(train, train_labels, hold_out)
+    probabilities = np.zeros((len(test), num_classes))
+    probabilities[:, model.classes_.astype(np.int64)] = softmax(_class_scores(model, test).astype(np.float64), axis=1)
+    return Outputs(probabilities, {"C": penalty}, note)
+
+
+def _chosen(
+    train: NDArray[np.float32], train_labels: NDArray[np.integer[Any]], hold_out: HoldOut
+) -> tuple[Any, float, str]:
+    """The model of the best C, that C, and the note."""
     notes = [hold_out.note] if hold_out.note else []
     chosen, best = DEFAULT_INVERSE_PENALTY, -1.0
     if hold_out.held.size:
@@ -69,14 +94,13 @@ def linear_probe(
     model, converged = _fit(train[: hold_out.num_refit], train_labels[: hold_out.num_refit], chosen)
     if not converged:
         notes.append(f"C={chosen:g} did not converge in {MAX_ITERATIONS} iterations")
-    ranked = model.classes_.astype(np.int64)[rank_classes(_class_scores(model, test))]
-    return Prediction(ranked, {"C": chosen}, "; ".join(notes))
+    return model, chosen, "; ".join(notes)
 
 
 def _class_scores(model: Any, vectors: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """One score per class, shape (N, C); scikit-learn gives a single column where there are two classes."""
+    """One logit per class, shape (N, C); of two classes scikit-learn gives the difference alone."""
     scores: NDArray[np.floating[Any]] = model.decision_function(vectors)
-    return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+    return np.stack([-scores, scores], axis=1) / 2 if scores.ndim == 1 else scores
 
 
 def _fit(vectors: NDArray[np.float32], labels: NDArray[np.integer[Any]], inverse_penalty: float) -> tuple[Any, bool]:

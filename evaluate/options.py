@@ -1,10 +1,14 @@
 """What a user may set about a probe, and which of it tells two rows of results apart."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 CLIP_PROTOCOLS = ("linear-per-clip", "nonlinear-per-clip", "fine-tuning")
 """Protocols that train on single clips; the others see one vector per video."""
+
+WINDOW_PROTOCOLS = ("knn", "linear", "nonlinear")
+"""Protocols that can predict windows of a video and average."""
 
 DEFAULT_K = 20
 DEFAULT_TEMPERATURE = 0.07
@@ -31,6 +35,8 @@ class ProbeOptions:
     """What the probes on single clips choose epochs and averaging on; ``test`` as published."""
     schedule_epochs: int = DEFAULT_SCHEDULE_EPOCHS
     """Epochs over which their learning rate rises and falls, see ``clip_training.py``."""
+    window_seconds: float = 0.0
+    """Length of the windows that ``WINDOW_PROTOCOLS`` predict and average, see ``windows.py``; 0: whole videos."""
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -54,6 +60,8 @@ class ProbeOptions:
                 f"schedule_epochs must be at least {CLIP_EPOCHS}, the epochs that probes on clips "
                 f"train, got {self.schedule_epochs}"
             )
+        if not 0 <= self.window_seconds < math.inf:
+            raise ValueError(f"window_seconds must be a length, or 0 for whole videos, got {self.window_seconds}")
 
     def departures(self, protocol: str) -> dict[str, float]:
         """Those options that a protocol heeds and that are not the defaults: what the key of a record carries.
@@ -71,6 +79,8 @@ class ProbeOptions:
                 named["selection_on_test"] = 1
             if self.schedule_epochs != DEFAULT_SCHEDULE_EPOCHS:
                 named["schedule_epochs"] = self.schedule_epochs
+        if protocol in WINDOW_PROTOCOLS and self.window_seconds:
+            named["window_seconds"] = self.window_seconds
         if self.train_share < 1:
             named |= {"train_share": self.train_share, "share_seed": self.share_seed}
         return named

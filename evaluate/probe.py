@@ -15,7 +15,7 @@ from scale_video.evaluate.clip_videos import ClipEncoder, ClipVideos, concatenat
 from scale_video.evaluate.holdout import HoldOut, hold_out_groups, no_choice, validation_part
 from scale_video.evaluate.low_shot import draw_share
 from scale_video.evaluate.nonlinear import DEFAULT_NONLINEAR, NonlinearConfig
-from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, ProbeOptions
+from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, WINDOW_PROTOCOLS, ProbeOptions
 from scale_video.evaluate.prediction import Outputs, Prediction
 from scale_video.evaluate.probe_checks import (
     NO_NAMES,
@@ -34,6 +34,7 @@ from scale_video.evaluate.result import PROTOCOLS
 from scale_video.evaluate.retrieval import RECALL_DEPTHS, retrieve
 from scale_video.evaluate.scoring import Scores, score_classes, score_numbers, score_ranking, score_sets
 from scale_video.evaluate.targets import TargetKind, is_labelled
+from scale_video.evaluate.windows import Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,9 @@ class ProbeOutcome:
     """Wall-clock time, choice of hyper-parameters included."""
 
 
+Sides = tuple[Windows, Windows]
+"""Whose windows the rows of training and of test are."""
+
 Part = tuple[NDArray[np.floating[Any]] | ClipVideos, NDArray[Any]]
 """Inputs and targets of the validation part of a split."""
 
@@ -80,6 +84,7 @@ def evaluate_representation(
     kind: TargetKind = "class",
     validation: Part | None = None,
     encoder: ClipEncoder | None = None,
+    windows: Sides | None = None,
     options: ProbeOptions = DEFAULT_OPTIONS,
     nonlinear: NonlinearConfig = DEFAULT_NONLINEAR,
     clip_training: ClipTrainingConfig = DEFAULT_CLIP_TRAINING,
@@ -105,6 +110,9 @@ def evaluate_representation(
         validation: Inputs and targets of the split's validation part: hyper-parameters are chosen on it instead of on a
             hold-out.
         encoder: For ``CLIP_PROTOCOLS``: what the clips' vectors are made by.
+        windows: For ``WINDOW_PROTOCOLS``: the rows of ``train`` and ``test`` are windows of the videos that targets and
+            groups are of (those of ``validation``, where there is one, count as videos of their own). A video's
+            prediction is the mean over its windows.
         options: What a user may set about the protocols.
         nonlinear: Sizes and candidates of the nonlinear probe.
         clip_training: Sizes and lengths of the probes on clips.
@@ -122,9 +130,12 @@ def evaluate_representation(
         raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
     if protocol == "retrieval" and kind != "class":
         raise ValueError("retrieval searches for videos of one class, and these have another kind of target")
+    if windows is not None and protocol not in WINDOW_PROTOCOLS:
+        raise ValueError(f"{SPOKEN[protocol]} looks at whole videos, got windows")
+    train_windows, test_windows = windows or (None, None)
     checked = partial(check_side, kind=kind, num_classes=num_classes, names=names)
-    checked("train", train, train_targets, train_groups)
-    checked("test", test, test_targets, test_groups)
+    checked("train", train, *_by_row(train_windows, train_targets, train_groups))
+    checked("test", test, *_by_row(test_windows, test_targets, test_groups))
     if validation is not None:
         checked("validation", *validation, range(len(validation[1])))
     _check_dimensions(train, test)
@@ -139,9 +150,10 @@ def evaluate_representation(
         check_share(train_targets[kept], num_labelled=len(labelled), options=options, probe=probe)
 
     began = time.perf_counter()
-    settings = Settings(kind, num_classes, options, nonlinear, clip_training, encoder, seed, device)
-    fitted, targets, fitted_groups = _prepared(train, kept), train_targets[kept], np.asarray(train_groups)[kept]
-    tested = _prepared(test, np.arange(len(test_targets)))
+    settings = Settings(kind, num_classes, options, nonlinear, clip_training, encoder, seed, device, test_windows)
+    rows, videos = (kept, kept) if train_windows is None else train_windows.of(kept)
+    fitted, targets, fitted_groups = _prepared(train, rows), train_targets[videos], np.asarray(train_groups)[videos]
+    tested = _prepared(test, np.arange(len(test)))
     groups = np.asarray(test_groups)
     prediction: Prediction | Outputs
     chosen_on, unchosen = None, ""
@@ -169,23 +181,31 @@ def evaluate_representation(
 
     notes = (
         prediction.note,
-        f"chosen on {len(chosen_on[1])} validation videos" if chosen_on else unchosen,
+        f"chosen on {len(chosen_on[1])} validation {'windows' if windows else 'videos'}" if chosen_on else unchosen,
         share_note(options, num_kept=len(kept), num_labelled=len(labelled)),
         unlabelled_note(num_train=len(train_targets) - len(labelled), num_test=int((~in_test).sum())),
+        "" if windows is None else f"mean over windows: {len(rows)} of training videos, {len(test)} of test videos",
         unseen_class_note(targets, test_targets[in_test], kind=kind, names=names),
-        mean_note(targets, test_targets[in_test], kind=kind),
+        mean_note(train_targets[kept], test_targets[in_test], kind=kind),
         "one test group only: no interval" if len(np.unique(groups[in_test])) == 1 else "",
     )
     return ProbeOutcome(
         estimates=scores.estimates,
         scores=scores.by_video,
-        num_train=len(targets),
+        num_train=len(kept),
         num_test=int(in_test.sum()),
         predictions=prediction.classes if isinstance(prediction, Prediction) else _predicted(prediction, kind),
         hyperparameters=prediction.hyperparameters,
         note="; ".join(note for note in notes if note),
         seconds=seconds,
     )
+
+
+def _by_row(
+    windows: Windows | None, targets: NDArray[Any], groups: Sequence[str] | NDArray[Any]
+) -> tuple[NDArray[Any], Sequence[str] | NDArray[Any]]:
+    """Target and group of each row, which is a window or a video."""
+    return (targets, groups) if windows is None else (targets[windows.video], np.asarray(groups)[windows.video])
 
 
 def _check_dimensions(

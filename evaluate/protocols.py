@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax  # type: ignore[import-untyped]
 
 from scale_video.evaluate.clip_training import ClipTrainingConfig
 from scale_video.evaluate.clip_videos import ClipEncoder, ClipVideos
 from scale_video.evaluate.holdout import HoldOut
-from scale_video.evaluate.knn import knn_mean, knn_predict
-from scale_video.evaluate.linear import linear_probe
+from scale_video.evaluate.knn import knn_mean, knn_predict, knn_shares, ranked_by_votes
+from scale_video.evaluate.linear import linear_probabilities, linear_probe
 from scale_video.evaluate.multi_label import one_vs_rest_probe
 from scale_video.evaluate.nonlinear import NonlinearConfig, nonlinear_probe
 from scale_video.evaluate.options import CLIP_PROTOCOLS, ProbeOptions
@@ -22,6 +23,7 @@ from scale_video.evaluate.prediction import Outputs, Prediction
 from scale_video.evaluate.regression import ridge_probe
 from scale_video.evaluate.representations import RAW_REPRESENTATIONS
 from scale_video.evaluate.targets import TargetKind, task_of
+from scale_video.evaluate.windows import Windows
 
 SPOKEN = {
     "knn": "k-NN",
@@ -49,6 +51,8 @@ class Settings:
     encoder: ClipEncoder | None
     seed: int
     device: str
+    windows: Windows | None = None
+    """Whose windows the rows of the test side are, if they are windows."""
 
 
 CHOOSE_NOTHING = ("knn", "retrieval")
@@ -94,6 +98,12 @@ def predict(
     if isinstance(train, ClipVideos) or isinstance(test, ClipVideos) or on_clips:
         needed = "the clips of each video" if on_clips else "one vector per video"
         raise ValueError(f"{SPOKEN[protocol]} needs {needed}, on both sides")
+    if settings.windows is not None:
+        of_windows = _probabilities(protocol, train, train_targets, test, hold_out=hold_out, settings=settings)
+        outputs = replace(of_windows, values=settings.windows.mean(of_windows.values))
+        if settings.kind != "class":
+            return outputs
+        return ranked_by_votes(outputs) if protocol == "knn" else outputs.ranked()
     if protocol == "knn":
         return _knn(train, train_targets, test, settings)
     if protocol == "linear":
@@ -101,29 +111,70 @@ def predict(
             return linear_probe(train, train_targets, test, hold_out=hold_out)
         probe = one_vs_rest_probe if settings.kind == "classes" else ridge_probe
         return probe(train, train_targets, test, hold_out=hold_out)
-    outputs = nonlinear_probe(
+    outputs = _nonlinear(train, train_targets, test, hold_out=hold_out, settings=settings)
+    return outputs.ranked() if settings.kind == "class" else outputs
+
+
+def _probabilities(
+    protocol: str,
+    train: NDArray[np.float32],
+    targets: NDArray[Any],
+    test: NDArray[np.float32],
+    *,
+    hold_out: HoldOut,
+    settings: Settings,
+) -> Outputs:
+    """What can be averaged over windows: probabilities of classes, or numbers."""
+    kind = settings.kind
+    if protocol == "knn" and kind == "class":
+        return knn_shares(train, targets, test, num_classes=settings.num_classes, **_votes(settings))
+    if protocol == "linear" and kind == "class":
+        return linear_probabilities(train, targets, test, hold_out=hold_out, num_classes=settings.num_classes)
+    if protocol == "nonlinear":
+        outputs = _nonlinear(train, targets, test, hold_out=hold_out, settings=settings)
+    else:
+        found = predict(
+            protocol, train, targets, test, hold_out=hold_out, settings=replace(settings, windows=None), look_at=None
+        )
+        assert isinstance(found, Outputs)
+        outputs = found
+    if protocol == "knn" or kind == "number":
+        return outputs
+    values = outputs.values.astype(np.float64)
+    return replace(outputs, values=softmax(values, axis=1) if kind == "class" else expit(values))
+
+
+def _nonlinear(
+    train: NDArray[np.float32],
+    targets: NDArray[Any],
+    test: NDArray[np.float32],
+    *,
+    hold_out: HoldOut,
+    settings: Settings,
+) -> Outputs:
+    return nonlinear_probe(
         train,
-        train_targets,
+        targets,
         test,
-        task=task_of(settings.kind, train_targets[: hold_out.num_refit], num_classes=settings.num_classes),
+        task=task_of(settings.kind, targets[: hold_out.num_refit], num_classes=settings.num_classes),
         hold_out=hold_out,
         seed=settings.seed,
         config=settings.nonlinear,
         device=settings.device,
     )
-    return outputs.ranked() if settings.kind == "class" else outputs
+
+
+def _votes(settings: Settings) -> dict[str, Any]:
+    return {"k": settings.options.k, "temperature": settings.options.temperature, "device": settings.device}
 
 
 def _knn(
     train: NDArray[np.float32], targets: NDArray[Any], test: NDArray[np.float32], settings: Settings
 ) -> Prediction | Outputs:
-    k, temperature, device = settings.options.k, settings.options.temperature, settings.device
     if settings.kind == "class":
-        return knn_predict(
-            train, targets, test, num_classes=settings.num_classes, k=k, temperature=temperature, device=device
-        )
+        return knn_predict(train, targets, test, num_classes=settings.num_classes, **_votes(settings))
     columns = targets if targets.ndim == 2 else targets[:, None]
-    return knn_mean(train, columns, test, k=k, temperature=temperature, device=device)
+    return knn_mean(train, columns, test, **_votes(settings))
 
 
 def _on_clips(

@@ -1,16 +1,16 @@
 """``scale-video evaluate``, and its shorthands: what raw and aggregated features are worth on a split."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from scale_video.evaluate.clip_draw import ClipDraw, draw_clips
-from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, ProbeOptions
+from scale_video.evaluate.options import CLIP_PROTOCOLS, DEFAULT_OPTIONS, WINDOW_PROTOCOLS, ProbeOptions
 from scale_video.evaluate.outcomes import Outcomes, write_outcomes
 from scale_video.evaluate.probe import ProbeOutcome, evaluate_representation
 from scale_video.evaluate.probe_checks import Names
@@ -114,47 +114,71 @@ def run_evaluation(
     records: list[EvaluationRecord] = []
     with noting_evaluation(request, backbone=backbone, protocols=protocols, device=device, records=records):
         sides = _read_sides(request, store, preset, backbone=backbone, target=target, clip_draws=clip_draws)
-        of_seeds = (
-            candidates_of_seed(run, sides, wanted=some, device=device) for run, some in zip(runs, wanted, strict=True)
-        )
         options = [
-            replace(option, selection=preset.probes.selection, schedule_epochs=preset.probes.schedule_epochs)
+            replace(
+                option,
+                selection=preset.probes.selection,
+                schedule_epochs=preset.probes.schedule_epochs,
+                window_seconds=preset.probes.window_seconds,
+            )
             for option in options
         ]
         num_probed = 0
         with ticking("probing", num_probes * len(sides.tests) * len(options)) as ticker:
-            for candidate in chain(baselines(sides, wanted=representations), chain.from_iterable(of_seeds)):
-                if watch is not None:
-                    watch(candidate)
-                for protocol, option in product(protocols, options):
-                    if not applies(protocol, candidate.name, predicted.kind):
-                        continue
-                    outcome = _probe(
-                        candidate,
-                        sides,
-                        predicted,
-                        split=request.split,
-                        protocol=protocol,
-                        option=option,
-                        device=device,
-                    )
-                    found = _records(
-                        request,
-                        candidate,
-                        outcome,
-                        protocol=protocol,
-                        options={**option.departures(protocol), **candidate.tested.clips},
-                        backbone=backbone,
-                        digests=digests,
-                        target=target,
-                    )
-                    outcomes = _outcomes(outcome, candidate.tested, kind=predicted.kind)
-                    write_outcomes(results.parent / found[0].outcomes, outcomes)
-                    add_records(results, found)
-                    records += found
-                    num_probed += 1
-                    ticker.update(num_probed, f"{candidate.name}, {protocol}")
+            for of_sides, some in _by_windows(sides, protocols, window_seconds=preset.probes.window_seconds):
+                for candidate in _candidates(of_sides, runs, wanted, raw=raw, device=device):
+                    if watch is not None:
+                        watch(candidate)
+                    for protocol, option in product(some, options):
+                        if not applies(protocol, candidate.name, predicted.kind):
+                            continue
+                        outcome = _probe(
+                            candidate,
+                            of_sides,
+                            predicted,
+                            split=request.split,
+                            protocol=protocol,
+                            option=option,
+                            device=device,
+                        )
+                        found = _records(
+                            request,
+                            candidate,
+                            outcome,
+                            protocol=protocol,
+                            options={**option.departures(protocol), **candidate.tested.clips},
+                            backbone=backbone,
+                            digests=digests,
+                            target=target,
+                        )
+                        outcomes = _outcomes(outcome, candidate.tested, kind=predicted.kind)
+                        write_outcomes(results.parent / found[0].outcomes, outcomes)
+                        add_records(results, found)
+                        records += found
+                        num_probed += 1
+                        ticker.update(num_probed, f"{candidate.name}, {protocol}")
     return records
+
+
+def _by_windows(
+    sides: ProbeSides, protocols: Sequence[str], *, window_seconds: float
+) -> Iterator[tuple[ProbeSides, list[str]]]:
+    """What each protocol looks at: windows of videos where there are to be any, or whole videos."""
+    of_windows = [protocol for protocol in protocols if window_seconds and protocol in WINDOW_PROTOCOLS]
+    of_videos = [protocol for protocol in protocols if protocol not in of_windows]
+    if of_videos:
+        yield sides, of_videos
+    if of_windows:
+        yield sides.cut(window_seconds), of_windows
+
+
+def _candidates(
+    sides: ProbeSides, runs: Sequence[SeedRun], wanted: Sequence[Sequence[str]], *, raw: Sequence[str], device: str
+) -> Iterator[Candidate]:
+    """The raw features and baselines, and what each aggregator makes of the videos."""
+    yield from baselines(sides, wanted=raw)
+    for run, some in zip(runs, wanted, strict=True):
+        yield from candidates_of_seed(run, sides, wanted=some, device=device)
 
 
 def record_digests(store: ReadableStore, preset: Preset, *, backbone: str) -> dict[str, str]:
@@ -283,6 +307,7 @@ def _probe(
         kind=target.kind,
         validation=(chosen_on, validation.labels) if validation and chosen_on is not None else None,
         encoder=candidate.encoder,
+        windows=(train.windows, test.windows) if train.windows and test.windows else None,
         options=option,
         device=device,
         names=Names(split, target.name, target.class_names, videos),
@@ -295,7 +320,7 @@ def _outcomes(outcome: ProbeOutcome, test: ProbeSide, *, kind: TargetKind) -> Ou
     tested = np.flatnonzero(is_labelled(kind, test.labels))
     labels = test.labels[tested]
     return Outcomes(
-        video_ids=np.array([test.features.video_ids[row] for row in tested], dtype=np.str_),
+        video_ids=np.array([test.video_ids[row] for row in tested], dtype=np.str_),
         groups=test.groups[tested],
         labels=labels if kind == "number" else labels.astype(np.int64),
         scores=outcome.scores,

@@ -68,6 +68,8 @@ class PictureBook:
         where = (candidate.name, candidate.pretrained_on)
         if candidate.name not in (RAW, *AGGREGATED) or where in self._vectors or candidate.tested.clips:
             return
+        if candidate.tested.windows is not None:
+            return  # one vector a window, not one a video
         labels = candidate.tested.labels
         if labels.ndim != 1 or labels.dtype.kind != "i":
             return  # a map is coloured by the one class of a video

@@ -42,7 +42,8 @@ class Preset:
     normalisation: str = "own"
     """Of colours, see ``BackboneRequest``."""
     probes: ProbeOptions = DEFAULT_OPTIONS
-    """What probes on clips choose on, and their schedule: ``selection`` and ``schedule_epochs``."""
+    """What probes on clips choose on, and their schedule: ``selection`` and ``schedule_epochs``; and the windows that
+    the other probes average over: ``window_seconds``."""
 
     def view(self, name: str) -> View:
         """A view by its name. ``augmented`` can be had without being defined: like ``random``, with colours changed.
@@ -138,13 +139,16 @@ def _with_augmented(views: Mapping[str, View]) -> dict[str, View]:
 
 
 def _probes(given: Mapping[str, Any]) -> ProbeOptions:
-    known = ("selection", "schedule_epochs")
+    known = ("selection", "schedule_epochs", "window_seconds")
     for key in given:
         if key not in known:
             raise ValueError(f"evaluate has the unknown key {key!r}; known are: {', '.join(known)}")
     if not isinstance(given.get("schedule_epochs", 0), int):
         raise ValueError(f"evaluate.schedule_epochs must be a whole number, got {given['schedule_epochs']!r}")
-    return ProbeOptions(**given)
+    window_seconds = given.get("window_seconds", 0)
+    if not isinstance(window_seconds, (int, float)) or isinstance(window_seconds, bool):
+        raise ValueError(f"evaluate.window_seconds must be a number, got {window_seconds!r}")
+    return ProbeOptions(**{**given, "window_seconds": float(window_seconds)})
 
 
 def _view(name: str, given: object, *, like: View | None) -> View:

@@ -1,12 +1,13 @@
 """The videos of one part of a split, as the probes read them out of a store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_video.evaluate.windows import WINDOW_STRIDE_SECONDS, Windows, cut_windows
 from scale_video.pipelines.console import note
 from scale_video.pipelines.probe_target import DEFAULT_TARGET, read_target
 from scale_video.store.clip_features import ClipFeatures
@@ -27,6 +28,16 @@ class ProbeSide:
     """Videos of that part of the split that have no features."""
     clips: Mapping[str, float] = field(default_factory=dict)
     """Of a draw of clips, see ``ClipDraw.options``; empty where all clips are there."""
+    windows: Windows | None = None
+    """Whose windows the rows of ``features`` are, where they are windows and not whole videos."""
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Of the videos that labels and groups are of."""
+        rows = self.features.video_ids
+        if self.windows is None:
+            return rows
+        return tuple(rows[first] for first in np.flatnonzero(np.diff(self.windows.video, prepend=-1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,27 @@ class ProbeSides:
     """The test videos, perhaps several times, with other clips each time."""
     unused: str = ""
     """Why there is no validation part although the split has one, in one line."""
+
+    def cut(self, window_seconds: float) -> "ProbeSides":
+        """The same videos by windows: one after the other in training, sliding in test.
+
+        Those of the validation part count as videos of their own.
+        """
+        validation = self.validation and _cut(self.validation, window_seconds, stride_seconds=window_seconds)
+        if validation is not None and validation.windows is not None:
+            of = validation.windows.video
+            validation = replace(validation, labels=validation.labels[of], groups=validation.groups[of], windows=None)
+        return replace(
+            self,
+            train=_cut(self.train, window_seconds, stride_seconds=window_seconds),
+            validation=validation,
+            tests=[_cut(test, window_seconds, stride_seconds=WINDOW_STRIDE_SECONDS) for test in self.tests],
+        )
+
+
+def _cut(side: ProbeSide, seconds: float, *, stride_seconds: float) -> ProbeSide:
+    features, windows = cut_windows(side.features, seconds=seconds, stride_seconds=min(stride_seconds, seconds))
+    return replace(side, features=features, windows=windows)
 
 
 def read_side(

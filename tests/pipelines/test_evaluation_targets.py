@@ -207,3 +207,24 @@ def test_comparisons_are_of_metrics_that_are_means_over_videos(evaluate: Callabl
     arguments = ("--target", "labels", "--protocols", "knn", "--compare", "x,x-bins2", "--json")
     found = json.loads(evaluate(*arguments).stdout)["comparisons"]
     assert [row["metric"] for row in found] == ["lrap"]
+
+
+def test_windows_are_predicted_and_averaged_where_the_preset_says_so(evaluate: Callable[..., Result]) -> None:
+    of_windows = ("--no-pictures", "--set", "evaluate.window_seconds=0.3", "--json")
+    for target, protocols in (("label_scene", "knn,linear,retrieval"), ("target_views", "linear")):
+        found = json.loads(evaluate("--target", target, "--protocols", protocols, *of_windows).stdout)["records"]
+        for row in found:
+            assert row["num_test"] == 18
+            assert row["options"] == ({} if row["protocol"] == "retrieval" else {"window_seconds": 0.3})
+            assert ("mean over windows" in row["note"]) == (row["protocol"] != "retrieval")
+            outcomes = read_outcomes(Path("runs/table") / row["outcomes"])
+            assert len(set(outcomes.video_ids)) == len(outcomes.video_ids) == 18
+    whole = json.loads(evaluate("--target", "label_scene", "--protocols", "knn", "--no-pictures", "--json").stdout)
+    assert [row["options"] for row in whole["records"]] == [{}]  # a row of its own beside that of windows
+
+
+def test_the_length_of_windows_is_checked(evaluate: Callable[..., Result]) -> None:
+    result = evaluate("--target", "labels", "--set", "evaluate.window_seconds=-1", status=1)
+    assert "window_seconds must be a length, or 0 for whole videos, got -1.0" in result.stderr
+    result = evaluate("--target", "labels", "--set", "evaluate.window_seconds=long", status=1)
+    assert "evaluate.window_seconds must be a number, got 'long'" in result.stderr
