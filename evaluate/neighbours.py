@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _BLOCK_SIMILARITIES = 2**27  # at a time: 512 MiB; blocks so wide that the candidates of each are few
-_BLOCK_QUERIES = 512  # at most
+_BLOCK_QUERIES = 1024  # at most
 _PRODUCT_COLUMNS = 8192  # of one product
 _MIN_LENGTH = 1e-12  # a vector without a direction stays 0
 _GROUP = 64  # columns of which the maximum is taken first

@@ -17,8 +17,8 @@ from scale_video.evaluate.neighbours import directions, similarities, training_m
 
 RECALL_DEPTHS = (1, 5, 10, 20, 50)
 
-_BLOCK_SIMILARITIES = 2**27  # at a time: 512 MiB; a ranking needs whole rows
-_BLOCK_QUERIES = 512  # at most
+_BLOCK_SIMILARITIES = 2**28  # at a time: 1 GiB; a ranking needs whole rows
+_BLOCK_QUERIES = 1024  # at most
 
 
 def retrieve(
