@@ -18,6 +18,8 @@ FORMATS: Final[Mapping[str, str]] = {
 
 _CONSTANT_QUALITY: Final = 1
 """The best that yuv420p has in the profiles that all players know; 0, without any loss, is in a profile of its own."""
+_JPEG_QUANTISER: Final = 4
+"""Of 2 (best) to 31."""
 _MIN_SIDE: Final = 256
 """Pixels; players show smaller films as a stamp."""
 
@@ -51,6 +53,17 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     codec.pix_fmt, codec.time_base = "rgb24", Fraction(1, 1)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     return b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])
+
+
+def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """An RGB image, shape (H, W, 3), as the bytes of a jpeg file, off by a few levels of 256."""
+    codec = av.CodecContext.create("mjpeg", "w")
+    codec.height, codec.width = image.shape[:2]
+    codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1, 1)
+    codec.qmin = codec.qmax = _JPEG_QUANTISER
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    whole = frame.reformat(format="yuvj420p", dst_color_range=ColorRange.JPEG)
+    return b"".join(bytes(packet) for packet in [*codec.encode(whole), *codec.encode(None)])
 
 
 def _write_mp4(path: Path, frames: NDArray[np.uint8], *, frames_per_second: Fraction) -> None:

@@ -9,13 +9,15 @@ from typing import Final
 from scale_video.pipelines.code_version import git_revision, versions
 from scale_video.pipelines.console import ticking
 from scale_video.pipelines.paths import write_whole
+from scale_video.pipelines.preset import default_preset
 from scale_video.pipelines.report.did_it_help import DID_IT_HELP
 from scale_video.pipelines.report.page import render_page
 from scale_video.pipelines.report.section import Missing, Outline, Section, fill
 from scale_video.pipelines.report.sources import ReportRequest, ReportSources
+from scale_video.pipelines.report.what_it_learned import WHAT_IT_LEARNED
 from scale_video.pipelines.report.what_was_run import WHAT_WAS_RUN
 
-OUTLINES: Final[tuple[Outline, ...]] = (WHAT_WAS_RUN, DID_IT_HELP)
+OUTLINES: Final[tuple[Outline, ...]] = (WHAT_WAS_RUN, DID_IT_HELP, WHAT_IT_LEARNED)
 """In the order in which one asks."""
 REPORT_NAME: Final = "report.html"
 
@@ -45,12 +47,17 @@ def run_report(request: ReportRequest) -> ReportResult:
         for number, outline in enumerate(OUTLINES, start=1):
             sections.append(fill(outline, sources))
             ticker.update(number, outline.title)
-    experiment = request.experiment
     path = request.output or sources.results_folder / REPORT_NAME
-    page = render_page(sections, title=f"{experiment.dataset}: {experiment.experiment}", subtitle=_subtitle(request))
+    page = render_page(sections, title=_title(request), subtitle=_subtitle(request))
     write_whole(path, page)
     missing = tuple(text for section in sections for text in _missing(section))
     return ReportResult(path, path.stat().st_size, missing, perf_counter() - started)
+
+
+def _title(request: ReportRequest) -> str:
+    experiment = request.experiment
+    named = experiment.experiment if experiment.experiment != default_preset(experiment.dataset) else ""
+    return ", ".join(part for part in (f"Report on {experiment.dataset}", named) if part)
 
 
 def _subtitle(request: ReportRequest) -> str:

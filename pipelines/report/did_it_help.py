@@ -61,7 +61,7 @@ _NUM_PAIRS: Final = 8
 def _scores(sources: ReportSources) -> Iterator[Block]:
     rows = _of_experiment(sources)
     whole = [one for one in rows if not any(map(is_part, one.record.options))]
-    yield _table_block(main_metrics(whole), caption="Scores")
+    yield _table_block(main_metrics(whole))
     if not any(one.record.checkpoint for one in rows):
         yield Missing("No aggregator was evaluated.", f"{sources.command('pretrain')} && {sources.command('evaluate')}")
     yield _table_block(rows, caption="All metrics, and probes with fewer clips or labels", folded=True)
@@ -120,7 +120,7 @@ def _others(sources: ReportSources) -> Iterator[Block]:
             f"{sources.command('pretrain', preset=other)} && "
             f"{sources.command('evaluate', '--allow-seen', preset=other)}",
         )
-    yield _table_block(main_metrics(rows), caption="Experiments on the same features")
+    yield _table_block(main_metrics(rows))
 
 
 def _few_clips(sources: ReportSources) -> Iterator[Block]:
@@ -193,7 +193,7 @@ def _of_experiment(sources: ReportSources) -> list[Located]:
     ]
 
 
-def _table_block(rows: Sequence[Located], *, caption: str, folded: bool = False) -> TableBlock:
+def _table_block(rows: Sequence[Located], *, caption: str = "", folded: bool = False) -> TableBlock:
     lines = lay_out(make_table(rows, figures=published_figures()), intervals=True)
     several = len({row.backbone for row, _ in lines.rows}) > 1  # published figures may be of another name
     return TableBlock(

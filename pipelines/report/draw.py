@@ -9,6 +9,7 @@ from bokeh.layouts import row
 from bokeh.model import Model
 from bokeh.models.annotations import Span
 from bokeh.models.ranges import Range1d
+from bokeh.models.renderers import DataRenderer
 from bokeh.models.sources import ColumnDataSource
 from bokeh.models.tickers import FixedTicker
 from bokeh.models.tools import HoverTool
@@ -66,14 +67,14 @@ def draw_differences(found: Mapping[str, Mapping[str, Interval]], *, unit: str) 
         unit: Of the axis.
     """
     names = list(dict.fromkeys(name for of_protocol in found.values() for name in of_protocol))
-    made = new_figure(height=110 + (_ROW * len(found) + 10) * len(names), x_axis_label=unit, y_axis_label="")
-    made.y_range = Range1d(len(names) - 0.5, -0.5)
+    made = new_figure(height=90 + (11 * len(found) + 12) * len(names), x_axis_label=unit, y_axis_label="")
+    made.y_range = Range1d(start=len(names) - 0.5, end=-0.5)
     _name_ticks(made.yaxis[0], names)
     made.ygrid.grid_line_color = None
     made.add_layout(Span(location=0, dimension="height", line_color=COLOURS[6], line_width=1))
-    marks = []
+    marks: list[DataRenderer] = []
     for index, (protocol, of_protocol) in enumerate(found.items()):
-        offset = (index - (len(found) - 1) / 2) * 0.6 / max(1, len(found))
+        offset = (index - (len(found) - 1) / 2) * 0.55 / max(1, len(found))
         source = ColumnDataSource(
             {
                 "y": [names.index(name) + offset for name in of_protocol],
@@ -105,7 +106,7 @@ def draw_clip_curves(curves: Sequence[ClipCurve], *, unit: str) -> Model:
     ticks = sorted({number for curve in curves for number in curve.num_clips})
     made.xaxis.ticker = FixedTicker(ticks=ticks)
     made.xaxis.major_label_overrides = {number: f"{number:g}" for number in ticks}
-    marks = []
+    marks: list[DataRenderer] = []
     for index, curve in enumerate(curves):
         colour = COLOURS[index % len(COLOURS)]
         values, lows, highs = ([100 * value for value in of] for of in (curve.values, curve.lows, curve.highs))
@@ -151,7 +152,7 @@ def draw_class_gains(gains: Sequence[ClassGain], *, unit: str) -> Model:
     ordered = sorted(gains, key=lambda gain: (-gain.value, gain.class_name))
     shown = ordered if len(ordered) <= 2 * MAX_EACH else [*ordered[:MAX_EACH], *ordered[-MAX_EACH:]]
     made = new_figure(height=90 + _ROW * len(shown), x_axis_label=unit)
-    made.y_range = Range1d(len(shown) - 0.4, -0.6)
+    made.y_range = Range1d(start=len(shown) - 0.4, end=-0.6)
     _name_ticks(made.yaxis[0], [f"{short(gain.class_name)} ({gain.num_test})" for gain in shown])
     made.ygrid.grid_line_color = None
     intervals = [Interval(100 * gain.value, 100 * gain.ci_low, 100 * gain.ci_high) for gain in shown]
@@ -179,7 +180,8 @@ def draw_confusions(sides: Sequence[Predictions], class_names: Sequence[str]) ->
         class_names: Of the data set.
     """
     num_classes = len(class_names)
-    across, down = Range1d(-0.5, num_classes - 0.5), Range1d(num_classes - 0.5, -0.5)
+    across = Range1d(start=-0.5, end=num_classes - 0.5)
+    down = Range1d(start=num_classes - 0.5, end=-0.5)
     figures = []
     for side in sides:
         counts = confusion_counts(side.labels, side.predictions, num_classes=num_classes)

@@ -8,6 +8,7 @@ grounds; glyphs with text that must follow the page are named ``ink``.
 from typing import Any, Final
 
 from bokeh.models.annotations import Legend
+from bokeh.models.css import InlineStyleSheet
 from bokeh.plotting import figure
 
 WIDTH: Final = 900
@@ -24,14 +25,14 @@ _MAX_NAME: Final = 28
 
 
 def new_figure(
-    *, height: int, title: str = "", width: int = WIDTH, tools: str = _TOOLS, **options: Any
+    *, height: int | None, title: str = "", width: int | None = WIDTH, tools: str = _TOOLS, **options: Any
 ) -> figure:  # what bokeh's own function returns
     """An empty figure.
 
     Args:
-        height: Pixels.
+        height: Pixels; None where an option gives that of the frame.
         title: Above it; plain text.
-        width: Pixels.
+        width: Pixels; None likewise.
         tools: Of Bokeh; none is active that would take the wheel from the page.
         options: Of ``bokeh.plotting.figure``: ranges, labels of axes.
     """
@@ -47,17 +48,24 @@ def new_figure(
         **options,
     )
     made.toolbar.logo = None
+    made.toolbar.autohide = True
     return made
 
 
-def legend_beside(made: figure) -> None:
-    """Put the legend to the right, without a ground; a click on a name hides what it stands for."""
-    for legend in made.select({"type": Legend}):
+def legend_beside(made: figure, *, hides: bool = True) -> None:
+    """Put the legend to the right, without a ground.
+
+    Args:
+        made: The figure; its legend is made already.
+        hides: Whether a click on a name hides what it stands for.
+    """
+    for legend in [item for item in made.center if isinstance(item, Legend)]:
+        legend.stylesheets = [InlineStyleSheet(css=".bk-label { color: var(--ink) !important; }")]
         legend.background_fill_color = None
         legend.border_line_color = None
         legend.label_text_font_size = "11px"
         legend.spacing = 0
-        legend.click_policy = "hide"
+        legend.click_policy = "hide" if hides else "none"
         made.add_layout(legend, "right")
 
 

@@ -29,5 +29,11 @@
     folded.splice(0).forEach((details) => { details.open = false; });
     paint();
   });
-  document.addEventListener("DOMContentLoaded", () => setTimeout(paint));
+
+  const whenDrawn = () => {
+    const { documents } = Bokeh;
+    const drawn = documents.length > 0 && documents.every((one) => one.is_idle);
+    setTimeout(drawn ? paint : whenDrawn, 30);
+  };
+  document.addEventListener("DOMContentLoaded", whenDrawn);
 })();

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scale_video.evaluate.result import EvaluationRecord, read_results
 from scale_video.extract.clip_decoders import DecodeLimits
@@ -17,6 +20,7 @@ from scale_video.pipelines.evaluation import record_digests
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, results_path, run_dir
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.probe_target import ProbeTarget, read_target, usual_target
+from scale_video.pipelines.report.sampled_vectors import SampledVectors, sample_vectors
 from scale_video.pipelines.report.section import NotThereError
 from scale_video.store.errors import StoreError
 from scale_video.store.union import ReadableStore
@@ -26,8 +30,6 @@ DEFAULT_VIDEOS: Final = 480
 DEFAULT_QUERIES: Final = 8
 FEATURE_DIGESTS: Final = ("plan_digest", "test_plan_digest", "weights_digest", "forward_digest")
 """What tells features of one backbone and data set apart."""
-SEED: Final = 0
-"""Of all that is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,27 @@ class ReportSources:
         videos = self.store.videos
         name = usual_target(videos, split=self.experiment.split)
         return read_target(videos, name, dataset=self.experiment.dataset)
+
+    @cached_property
+    def labels(self) -> NDArray[np.integer[Any]]:
+        """The class of each video of the store, -1 where it has none; all -1 where videos are not of one class each.
+
+        Raises:
+            NotThereError: the store is not there.
+        """
+        num_videos = self.store.num_videos
+        try:
+            target = self.target
+        except NotThereError:
+            raise
+        except ValueError:  # it has no labels at all
+            return np.full(num_videos, -1)
+        return target.values if target.kind == "class" else np.full(num_videos, -1)
+
+    @cached_property
+    def vectors(self) -> SampledVectors:
+        """Of some videos; errors are those of ``sample_vectors``."""
+        return sample_vectors(self)
 
     @property
     def results_folder(self) -> Path:
