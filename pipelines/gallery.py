@@ -1,5 +1,6 @@
 """What a search looks through: a vector for each video of a store, made anew or read from what ``embed`` wrote."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,6 +55,11 @@ class VectorsOf:
         """Shape (N, D)."""
         return concatenate(self._representations(features), self._by)
 
+    def by_part(self, features: ClipFeatures) -> dict[str, NDArray[np.float32]]:
+        """By the name of each part, shape (N, its dimension)."""
+        found = self._representations(features)
+        return {name: getattr(found, name) for name in self.parts}
+
     def both(self, features: ClipFeatures) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What videos are compared by, and the mean over their clips."""
         found = self._representations(features)
@@ -106,22 +112,34 @@ def read_gallery(embeddings: EmbeddingGroup, chosen: Features, vectors: VectorsO
     Raises:
         ValueError: it holds videos that the store has not.
     """
-    row_of = {video_id: row for row, video_id in enumerate(chosen.store.ids)}
     width = sum(embeddings.arrays[part].shape[1] for part in vectors.parts)
     kept = np.empty((embeddings.num_videos, width), np.float32)
     rows, filled, clip_sum = np.empty(len(kept), np.int64), 0, np.zeros(embeddings.arrays[vectors.of_clip].shape[1])
-    for ids, mean_clips, *parts in embeddings.chunks("id", vectors.of_clip, *vectors.parts):
-        some = slice(filled, filled + len(ids))
+    for some, found in embedded_parts(embeddings, chosen, (vectors.of_clip, *vectors.parts)):
+        piece = slice(filled, filled + len(some))
+        rows[piece] = some
+        np.concatenate([found[name] for name in vectors.parts], axis=1, out=kept[piece])
+        clip_sum += found[vectors.of_clip].sum(axis=0, dtype=np.float64)
+        filled += len(some)
+    return Gallery(rows, kept, (clip_sum / max(1, filled)).astype(np.float32))
+
+
+def embedded_parts(
+    embeddings: EmbeddingGroup, chosen: Features, names: Sequence[str]
+) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]]:
+    """Rows of a store's videos, and what ``embed`` wrote of them by name, a chunk at a time.
+
+    Raises:
+        ValueError: it wrote of videos that the store has not.
+    """
+    row_of = {video_id: row for row, video_id in enumerate(chosen.store.ids)}
+    for ids, *parts in embeddings.chunks("id", *names):
         if unknown := [video_id for video_id in ids.tolist() if video_id not in row_of]:
             raise ValueError(
                 f"embeddings {str(embeddings.path)!r} are damaged: the store has no {unknown[0]!r}; delete them, and "
                 "`scale-video embed` makes them anew"
             )
-        rows[some] = [row_of[video_id] for video_id in ids.tolist()]
-        np.concatenate(parts, axis=1, out=kept[some])
-        clip_sum += mean_clips.sum(axis=0, dtype=np.float64)
-        filled += len(ids)
-    return Gallery(rows, kept, (clip_sum / max(1, filled)).astype(np.float32))
+        yield np.array([row_of[video_id] for video_id in ids.tolist()]), dict(zip(names, parts, strict=True))
 
 
 def open_embeddings(path: Path, chosen: Features, loaded: LoadedAggregator | None) -> EmbeddingGroup:
@@ -142,6 +160,12 @@ def open_embeddings(path: Path, chosen: Features, loaded: LoadedAggregator | Non
                 "--embeddings out, or make them anew by `scale-video embed`"
             )
     return embeddings
+
+
+def nearest_first(scores: NDArray[np.float32], places: NDArray[np.int64], top: int) -> NDArray[np.int64]:
+    """Of some ascending places those with the largest scores, the largest first; of equal ones the first."""
+    nearest: NDArray[np.int64] = places[np.argsort(-scores[places], kind="stable")[:top]]
+    return nearest
 
 
 def centred_cosines(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,6 @@ from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.worker_paths import video_path
 from scale_video.store.read import FeatureStore
 from scale_video.store.schema import AUGMENTATION_ARRAY
-from scale_video.store.union import ReadableStore
 
 
 def row_order(
@@ -52,20 +51,3 @@ def row_order(
     )
     path = video_path(str(root), str(store.column("path", one_row)[0]))
     return VideoOrder(path, store.probes(one_row)[0].duration_seconds, (request,))
-
-
-def member_row(store: ReadableStore, row: int) -> tuple[FeatureStore, int]:
-    """The store that holds a row of a union, and its row there; of a single store, what was given.
-
-    Raises:
-        ValueError: there is no such row.
-    """
-    if not 0 <= row < store.num_videos:
-        raise ValueError(f"rows are 0 to {store.num_videos - 1}, got {row}")
-    if isinstance(store, FeatureStore):
-        return store, row
-    for one in store.stores:
-        if row < one.num_videos:
-            return one, row
-        row -= one.num_videos
-    raise AssertionError("a union has as many rows as its stores together")

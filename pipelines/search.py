@@ -21,7 +21,14 @@ from scale_video.pipelines.embedding import Features, load_for_use
 from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.file_features import name_files, read_files
 from scale_video.pipelines.find_video import close_matches, find_in_stores
-from scale_video.pipelines.gallery import VectorsOf, centred_cosines, embed_gallery, open_embeddings, read_gallery
+from scale_video.pipelines.gallery import (
+    VectorsOf,
+    centred_cosines,
+    embed_gallery,
+    nearest_first,
+    open_embeddings,
+    read_gallery,
+)
 from scale_video.pipelines.matched_clips import MatchedClip, match_clips
 from scale_video.pipelines.recorded_backbone import check_recorded, load_recorded
 from scale_video.pipelines.strips import StripOrder, write_strips
@@ -113,7 +120,7 @@ def run_search(request: SearchRequest) -> SearchResult:
     gallery = embed_gallery(chosen, vectors) if embeddings is None else read_gallery(embeddings, chosen, vectors)
     scores = centred_cosines(gallery.vectors, vectors.of_videos(query.features)[0])
     others = np.flatnonzero(gallery.rows != (-1 if query.row is None else query.row))
-    nearest = others[np.argsort(-scores[others], kind="stable")[: request.top]]
+    nearest = nearest_first(scores, others, request.top)
     rows = gallery.rows[nearest]
     matches = _matches(store, chosen, vectors, query, rows, centre=gallery.mean_clip)
     hits = [

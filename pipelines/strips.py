@@ -13,8 +13,8 @@ from scale_video.pipelines.clip_files import encode_png
 from scale_video.pipelines.console import note
 from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.find_video import resolve_data_root
-from scale_video.pipelines.row_clips import member_row, row_order
-from scale_video.store.union import ReadableStore
+from scale_video.pipelines.row_clips import row_order
+from scale_video.store.union import ReadableStore, member_row
 
 
 @dataclass(frozen=True, slots=True)

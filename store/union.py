@@ -305,6 +305,23 @@ ReadableStore: TypeAlias = FeatureStore | StoreUnion
 """What ``open_stores`` opens."""
 
 
+def member_row(store: ReadableStore, row: int) -> tuple[FeatureStore, int]:
+    """The store that holds a row of a union, and its row there; of a single store, what was given.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    if not 0 <= row < store.num_videos:
+        raise ValueError(f"rows are 0 to {store.num_videos - 1}, got {row}")
+    if isinstance(store, FeatureStore):
+        return store, row
+    for one in store.stores:
+        if row < one.num_videos:
+            return one, row
+        row -= one.num_videos
+    raise AssertionError("a union has as many rows as its stores together")
+
+
 def _mismatch(one: FeatureStore, other: FeatureStore, what: str) -> PlanMismatchError:
     return PlanMismatchError(f"stores {one.url!r} and {other.url!r} do not go together: they {what}")
 
