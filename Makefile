@@ -23,7 +23,7 @@ EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,stor
 MINUTES ?= 20
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup demo ablations plan extract pretrain evaluate knn linear nonlinear retrieval verify info failures motion3d motion3d-ssl \
+.PHONY: help setup demo ablations plan extract pretrain evaluate knn linear nonlinear retrieval verify info failures explore motion3d motion3d-ssl \
 	format format-check lint types imports docs test torture bench check clean
 
 help: ## list the targets
@@ -62,6 +62,11 @@ evaluate knn linear nonlinear retrieval: $(READY) ## evaluate features by severa
 
 verify info failures: $(READY) ## check or describe the store of DATASET, or list what failed
 	@$(BIN)/scale-video $@ "$(or $(STORE),features/$(DATASET).zarr)" $(ARGS)
+
+# With the first aggregator of SPLIT that is there; BACKBONE= or CHECKPOINT= name another.
+explore: $(READY) ## look at the store of DATASET in a browser
+	@$(BIN)/scale-video explore "$(or $(STORE),features/$(DATASET).zarr)" $(call given,data,$(DATA)) \
+		$(call given,checkpoint,$(or $(CHECKPOINT),$(firstword $(wildcard runs/$(DATASET)/$(or $(BACKBONE),*)/split$(SPLIT)/seed0/last.ckpt)))) $(ARGS)
 
 motion3d: $(READY) ## train the shipped backbone anew, in place
 	$(BIN)/python -m scale_video.extract.backbones.train_motion3d --output extract/backbones/motion3d.safetensors

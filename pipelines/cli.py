@@ -7,6 +7,7 @@ import click
 from scale_video.pipelines import (
     cli_completion,
     cli_demo,
+    cli_explore,
     cli_extract,
     cli_pretrain,
     cli_probe,
@@ -20,7 +21,13 @@ from scale_video.pipelines.command_group import USAGE, CommandGroup
 SECTIONS = {
     "Everything at once": (cli_demo.demo, cli_demo.ablations),
     "Stage 1, features of clips": (cli_extract.plan, cli_extract.extract, cli_extract.backbones),
-    "Look at a store": (cli_store.info, cli_store.verify, cli_store.failures, cli_store.show),
+    "Look at a store": (
+        cli_explore.explore,
+        cli_store.info,
+        cli_store.verify,
+        cli_store.failures,
+        cli_store.show,
+    ),
     "Stage 2, the aggregator": (cli_pretrain.pretrain,),
     "Evaluate": (cli_probe.evaluate, cli_probe.knn, cli_probe.linear, cli_probe.nonlinear, cli_probe.retrieval),
     "Look at results": (cli_results.table, cli_results.compare, cli_report.report),

@@ -10,7 +10,7 @@ from scale_video.pipelines import cli_options
 
 
 @click.command()
-@click.argument("store")
+@cli_options.store_argument
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
