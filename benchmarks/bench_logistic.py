@@ -27,18 +27,24 @@ from sklearn.preprocessing import StandardScaler
 from scale_video.evaluate.linear import MAX_ITERATIONS
 from scale_video.evaluate.logistic import _BLOCK_VALUES, _Objective, fit_logistic
 
-SPREAD = 20.0
-"""Of each feature about its class's mean, whose own spread is 1: classes overlap as those of real features do."""
+CLASS_DIMS = 64
+"""Dimensions in which videos differ most, of class and within a class, as those of real features do: correlated features
+are what makes a fit long."""
+CLASS_SPREAD = 0.6
+"""Of the classes' means there, where videos spread by 1 about them: classes overlap."""
+NOISE = 0.3
+"""Spread in every dimension by itself."""
 
 
 def overlapping(num_videos: int, dim: int, *, num_classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Vectors of Gaussian classes, and their classes."""
+    """Vectors of Gaussian classes that overlap, and their classes."""
     rng = np.random.default_rng(0)
-    means = rng.standard_normal((num_classes, dim), dtype=np.float32)
+    means = CLASS_SPREAD * rng.standard_normal((num_classes, CLASS_DIMS), dtype=np.float32)
+    basis = rng.standard_normal((CLASS_DIMS, dim), dtype=np.float32) / np.float32(np.sqrt(CLASS_DIMS))
     labels = rng.integers(num_classes, size=num_videos)
     vectors = rng.standard_normal((num_videos, dim), dtype=np.float32)
-    vectors *= SPREAD
-    vectors += means[labels]
+    vectors *= NOISE
+    vectors += (means[labels] + rng.standard_normal((num_videos, CLASS_DIMS), dtype=np.float32)) @ basis
     return vectors, labels
 
 
