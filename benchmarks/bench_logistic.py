@@ -28,8 +28,8 @@ from scale_video.evaluate.linear import MAX_ITERATIONS
 from scale_video.evaluate.logistic import _BLOCK_VALUES, _Objective, fit_logistic
 
 CLASS_DIMS = 64
-"""Dimensions in which videos differ most, of class and within a class, as those of real features do: correlated features
-are what makes a fit long."""
+"""Dimensions in which videos differ most, between classes and within one, as those of real features do: correlated
+features are what makes a fit long."""
 CLASS_SPREAD = 0.6
 """Of the classes' means there, where videos spread by 1 about them: classes overlap."""
 NOISE = 0.3
