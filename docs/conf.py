@@ -23,6 +23,8 @@ exclude_patterns = ["conf.py"]
 
 myst_heading_anchors = 3  # as a forge makes them, so that datasets.md#table leads to the same place in both
 highlight_language = "text"  # of the indented blocks: commands, and what they print
+smartquotes = False  # --option has two hyphens
+default_role = "code"  # of single backticks in docstrings and help
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -41,7 +43,8 @@ nitpick_ignore_regex = [(r"py:.*", rf"(?!({'|'.join(_LISTED)})\.).*")]
 
 html_theme = "furo"
 html_title = f"scale-video {release}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 
@@ -63,6 +66,8 @@ def setup(app: Sphinx) -> None:
     """Let pages and links of the repository be pages and links of the site."""
     app.connect("source-read", _read_page)
     app.connect("autodoc-process-docstring", _keep_whole, priority=400)  # before napoleon, at 500
+    for part in ("description", "options", "epilog"):
+        app.connect(f"sphinx-click-process-{part}", _as_written)
 
 
 def _read_page(app: Sphinx, name: str, source: list[str]) -> None:
@@ -89,3 +94,15 @@ def _keep_whole(app: Sphinx, what: str, name: str, of: object, options: object, 
     """Let a field's line be text: napoleon would take what stands before a colon in its first line for a type."""
     if what in {"attribute", "data", "property"}:
         lines[:0] = ["..", ""]  # an empty comment
+
+
+def _as_written(app: Sphinx, context: object, lines: list[str]) -> None:
+    """Show the help of a command as a terminal does: a star is a star, and examples are lines of code."""
+    shown: list[str] = []
+    for line in lines:
+        if line.startswith("| "):  # what click is told not to wrap
+            shown += ["::", ""] if not shown or not shown[-1].startswith("    ") else []
+            shown.append(f"    {line[2:]}")
+        else:
+            shown.append(line.replace("*", r"\*"))
+    lines[:] = shown
