@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 from scale_video.aggregate.epoch_watch import EpochWatch
@@ -67,7 +68,7 @@ class CollapseWarnings:
         """The counts, as plain values."""
         return {"at_chance": dict(self._at_chance), "collapsed": dict(self._collapsed)}
 
-    def load(self, plain: dict[str, Any]) -> None:
+    def load(self, plain: Mapping[str, Any]) -> None:
         """Go on from counts of a training that was interrupted."""
         self._at_chance = Counter(plain["at_chance"])
         self._collapsed = Counter(plain["collapsed"])

@@ -12,7 +12,7 @@ from scale_video.aggregate.ranks import mean_of_ranks
 
 _WATCHED: Final = ("loss", "accuracy", "spread")
 """The last one may be absent."""
-_COLLAPSED: Final = 0.1
+COLLAPSED: Final = 0.1
 """Vectors that spread less, where 1 is healthy, have all but fallen into one."""
 
 
@@ -61,7 +61,7 @@ class EpochWatch:
     def collapsed(self) -> list[str]:
         """Tasks whose vectors hardly differ; waits for the device."""
         means = self.means()
-        return [task for task in self._sums if means.get(f"{task}_spread", 1.0) < _COLLAPSED]
+        return [task for task in self._sums if means.get(f"{task}_spread", 1.0) < COLLAPSED]
 
     def to_plain(self) -> dict[str, Any]:
         """The sums so far, as tensors and plain values; of several ranks their mean, which each may go on with."""

@@ -59,14 +59,30 @@ def legend_beside(made: figure, *, hides: bool = True) -> None:
         made: The figure; its legend is made already.
         hides: Whether a click on a name hides what it stands for.
     """
-    for legend in [item for item in made.center if isinstance(item, Legend)]:
+    _move_legend(made, "right", hides=hides)
+
+
+def legend_above(made: figure, *, num_columns: int = 5) -> None:
+    """Put the legend above the frame, whose width stays as it is; a click on a name hides what it stands for."""
+    for legend in _move_legend(made, "above", hides=True):
+        legend.orientation = "horizontal"
+        legend.ncols = num_columns
+        legend.location = "left"
+        legend.padding = 0
+        legend.spacing = 12
+
+
+def _move_legend(made: figure, place: Any, *, hides: bool) -> list[Legend]:
+    legends = [item for item in made.center if isinstance(item, Legend)]
+    for legend in legends:
         legend.stylesheets = [InlineStyleSheet(css=".bk-label { color: var(--ink) !important; }")]
         legend.background_fill_color = None
         legend.border_line_color = None
         legend.label_text_font_size = "11px"
         legend.spacing = 0
         legend.click_policy = "hide" if hides else "none"
-        made.add_layout(legend, "right")
+        made.add_layout(legend, place)
+    return legends
 
 
 def style_of(index: int) -> tuple[str, str]:
