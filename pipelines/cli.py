@@ -7,6 +7,7 @@ import click
 from scale_video.pipelines import (
     cli_completion,
     cli_demo,
+    cli_doctor,
     cli_explore,
     cli_extract,
     cli_pretrain,
@@ -32,7 +33,7 @@ SECTIONS = {
     "Evaluate": (cli_probe.evaluate, cli_probe.knn, cli_probe.linear, cli_probe.nonlinear, cli_probe.retrieval),
     "Look at results": (cli_results.table, cli_results.compare, cli_report.report),
     "Use an aggregator": (cli_use.embed, cli_use.search, cli_use.export),
-    "Set up": (cli_completion.completion,),
+    "Set up": (cli_doctor.doctor, cli_completion.completion),
 }
 """What ``--help`` lists, in this order."""
 

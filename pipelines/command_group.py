@@ -32,12 +32,19 @@ class CommandGroup(click.Group):
         for command in (command for commands in sections.values() for command in commands):
             self.add_command(command)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(  # type: ignore[override]  # click's overloads differ in what they return
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run, and end the program with a status."""
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
-            status = super().main(*args, standalone_mode=False, **extra)
+            status = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except click.Abort:  # click's name for Ctrl-C, of which commands that have something to save tell more
             click.echo("interrupted by SIGINT", err=True)
             status = 128 + signal.SIGINT

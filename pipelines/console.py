@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console, ConsoleOptions
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -112,16 +112,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(Text(heading), justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
-    if not console.file.isatty():  # a file or a pipe has no width to fold to
-        console = Console(highlight=False, width=console.measure(table, options=_unbounded(console)).maximum)
     if title:  # a table would fold it to its own width
-        console.print(Text(title, style="italic"), soft_wrap=True)
+        stdout().print(Text(title, style="italic"))
+    print_whole(table)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table on stdout: folded to a terminal's width, as wide as it is in a file or a pipe, which have none."""
+    console = Console(highlight=False)
+    if not console.file.isatty():
+        unbounded = console.options.update(max_width=_ANY_WIDTH)
+        console = Console(highlight=False, width=console.measure(table, options=unbounded).maximum)
     console.print(table)
-
-
-def _unbounded(console: Console) -> ConsoleOptions:
-    return console.options.update(max_width=_ANY_WIDTH)
 
 
 def print_json(result: Any) -> None:
