@@ -55,7 +55,7 @@ def explore(store: str, **given: Any) -> None:
     videos and clips that are nearest. Ctrl-C ends it.
 
     \b
-    scale-video explore features/demo.zarr --checkpoint runs/demo/motion3d-ssl/split1/seed0
+    scale-video explore features/demo.zarr --checkpoint aggregator.safetensors
     scale-video explore a.zarr,b.zarr --data ~/videos
     """  # noqa: D301 - click's own mark against re-wrapping
     from scale_video.pipelines.explorer.explorer import ExploreRequest

@@ -32,7 +32,7 @@ class CommandGroup(click.Group):
         for command in (command for commands in sections.values() for command in commands):
             self.add_command(command)
 
-    def main(  # type: ignore[override]  # click's overloads differ in what they return
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
