@@ -1,12 +1,12 @@
 """Real videos in the layouts that users have, and the command line called as they call it."""
 
 import importlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType, ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType
 
 import av
 import numpy as np
@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 from transformers import VideoMAEConfig, VideoMAEModel
 
-from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits
+from scale_video.extract.calibration import SAMPLE_TIMEOUT_SECONDS
+from scale_video.extract.clip_decoders import DEFAULT_MEMORY_BYTES, ClipDecoders, DecodeLimits
 from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
 from scale_video.pipelines.cli import main
 from scale_video.pipelines.paths import ExperimentRequest
@@ -188,19 +189,38 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory, small_training: tup
     return TrainedFolder(root / "videos", root / "folder.zarr", run)
 
 
+class LentDecoders:
+    """Decoding processes that live on after they are closed, or forgotten, for whoever comes next."""
+
+    def __init__(self, limits: DecodeLimits, shelf: list[ClipDecoders]) -> None:
+        decoders = shelf.pop() if shelf else ClipDecoders(DecodeLimits())
+        self.limits = limits
+        self.decode, self.probe = decoders.decode, decoders.probe
+        self.close = weakref.finalize(self, shelf.append, decoders)
+
+
 @pytest.fixture(scope="session")
-def _decoders() -> Iterator[ClipDecoders]:
-    with closing(ClipDecoders(DecodeLimits())) as decoders:
-        yield decoders
+def _shelf() -> Iterator[list[ClipDecoders]]:
+    shelf: list[ClipDecoders] = []
+    yield shelf
+    for decoders in shelf:
+        decoders.close()
 
 
-@pytest.fixture
-def one_decoder(_decoders: ClipDecoders, monkeypatch: pytest.MonkeyPatch) -> ClipDecoders:
-    """Commands that decode share one process of this session, which takes seconds to start."""
-    lent = SimpleNamespace(decode=_decoders.decode, probe=_decoders.probe, close=lambda: None)
-    for name in ("embedding", "search", "strips", "clip_export"):
-        monkeypatch.setattr(f"scale_video.pipelines.{name}.ClipDecoders", lambda limits: lent)
-    return _decoders
+@pytest.fixture(scope="module", autouse=True)
+def lent_decoders(_shelf: list[ClipDecoders]) -> Iterator[None]:
+    """What decodes in this process, by usual limits, takes a process that is there: to start one takes seconds."""
+
+    def lend(limits: DecodeLimits) -> ClipDecoders | LentDecoders:
+        usual = limits.memory_bytes == DEFAULT_MEMORY_BYTES and limits.timeout_seconds >= SAMPLE_TIMEOUT_SECONDS
+        return LentDecoders(limits, _shelf) if usual else ClipDecoders(limits)
+
+    users = ("extract.block_task", "extract.calibration", "pipelines.embedding", "pipelines.search",
+             "pipelines.strips", "pipelines.clip_export", "pipelines.recompute", "pipelines.report.video_strips")  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name in users:
+            patch.setattr(f"scale_video.{name}.ClipDecoders", lend)
+        yield
 
 
 @pytest.fixture(scope="session")

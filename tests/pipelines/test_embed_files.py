@@ -20,9 +20,6 @@ LIKE_STORED = 2e-3
 """Features are rounded to float16 in both; batches of other sizes differ in the last bits."""
 
 
-pytestmark = pytest.mark.usefixtures("one_decoder")
-
-
 def vectors(path: Path | str) -> dict[str, dict[str, Any]]:
     """x, h, cls and number of clips, by id."""
     with xarray.open_zarr(path) as found:

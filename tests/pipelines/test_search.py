@@ -26,7 +26,6 @@ from scale_video.store.read import FeatureStore
 from scale_video.store.write import BlockWriter
 
 Cli = Callable[..., Result]
-pytestmark = pytest.mark.usefixtures("one_decoder")
 
 
 def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
