@@ -17,7 +17,7 @@ from scale_video.extract.backbones.placement import choose
 from scale_video.extract.backbones.registry import parse_backbone
 from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
 from scale_video.pipelines.console import note
-from scale_video.pipelines.embedding import Features, load_for_use
+from scale_video.pipelines.embedding import RUN_BYTES, Features, load_for_use
 from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.file_features import name_files, read_files
 from scale_video.pipelines.find_video import close_matches, find_in_stores
@@ -123,9 +123,10 @@ def run_search(request: SearchRequest) -> SearchResult:
     nearest = nearest_first(scores, others, request.top)
     rows = gallery.rows[nearest]
     matches = _matches(store, chosen, vectors, query, rows, centre=gallery.mean_clip)
+    paths = store.column("path")[rows]
     hits = [
-        Hit(rank, *_names(store, int(row)), score=float(scores[place]), matched=matched)
-        for rank, (row, place, matched) in enumerate(zip(rows, nearest, matches, strict=True), start=1)
+        Hit(rank, store.ids[row], str(path), score=float(scores[place]), matched=matched)
+        for rank, (row, path, place, matched) in enumerate(zip(rows, paths, nearest, matches, strict=True), start=1)
     ]
     if request.strips is not None:
         hits = _with_strips(request, chosen, query, hits, rows)
@@ -192,14 +193,12 @@ def _matches(
 ) -> Iterator[MatchedClip]:
     """The pair of clips of the query and of each row that are most alike."""
     ours = vectors.of_clips(query.features)[0]
-    for row in rows.tolist():  # one at a time: their number of clips has no bound
-        theirs = store.read_features(chosen.view, chosen.backbone, np.array([row]))
-        yield match_clips(query.features, ours, theirs, vectors.of_clips(theirs)[0], centre=centre)
-
-
-def _names(store: ReadableStore, row: int) -> tuple[str, str]:
-    one = slice(row, row + 1)
-    return str(store.column("id", one)[0]), str(store.column("path", one)[0])
+    row_bytes = store.num_clips(chosen.view) * store.feature_dim(chosen.view, chosen.backbone) * 2
+    at_a_time = max(1, RUN_BYTES // row_bytes)
+    for first in range(0, len(rows), at_a_time):
+        found = store.read_features(chosen.view, chosen.backbone, rows[first : first + at_a_time])
+        for place, theirs in enumerate(vectors.of_clips(found)):
+            yield match_clips(query.features, ours, found.take(np.array([place])), theirs, centre=centre)
 
 
 def _with_strips(
