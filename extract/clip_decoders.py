@@ -88,6 +88,7 @@ class ClipDecoders:
             limits.num_processes,
             prefetch=prefetch,
             memory_bytes=limits.memory_bytes,
+            libraries=("av", "numpy", "torch"),
             shared_files=tuple(buffer.descriptor for buffer in self._buffers),
         )
 

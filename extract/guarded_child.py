@@ -1,6 +1,7 @@
 """The process behind ``GuardedProcess``: receives calls, answers them, and ends when nobody listens any more."""
 
 import faulthandler
+import importlib
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ def main() -> None:
     """Serve calls over the socket whose file descriptor is the first argument.
 
     The second argument is the memory in bytes that calls may take beyond what an idle process has; 0 means no limit.
+    Whatever follows are modules that calls need: they are imported before memory is limited and time is measured.
     """
     connection = Connection(int(sys.argv[1]))
     memory_bytes = int(sys.argv[2])
@@ -27,7 +29,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     os.dup2(2, 1)  # whatever a library prints must not end up in the command's result
     threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
-    _load_libraries()
+    for library in sys.argv[3:]:
+        importlib.import_module(library)
     if memory_bytes:
         _limit_memory(memory_bytes)
     connection.send("ready")
@@ -49,15 +52,6 @@ def main() -> None:
         connection.send(answer)
         if isinstance(answer[1], MemoryError):
             return  # an allocator that has failed is not to be relied on
-
-
-def _load_libraries() -> None:
-    """Import what calls need before memory is limited and time is measured; compute with one thread."""
-    import av  # noqa: F401
-    import numpy as np  # noqa: F401
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _follow_parent(parent: int) -> None:

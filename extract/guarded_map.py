@@ -26,7 +26,13 @@ class GuardedMap:
     """A fixed number of guarded processes. Use it from one thread at a time."""
 
     def __init__(
-        self, num_processes: int, *, prefetch: int, memory_bytes: int | None, shared_files: tuple[int, ...] = ()
+        self,
+        num_processes: int,
+        *,
+        prefetch: int,
+        memory_bytes: int | None,
+        libraries: tuple[str, ...] = (),
+        shared_files: tuple[int, ...] = (),
     ) -> None:
         """Prepare; processes start when they are needed.
 
@@ -35,11 +41,15 @@ class GuardedMap:
             prefetch: calls that are begun before the first of them is asked for; at least ``num_processes``, so that
                 none idles.
             memory_bytes: see ``GuardedProcess``.
+            libraries: see ``GuardedProcess``.
             shared_files: see ``GuardedProcess``.
         """
         self.num_processes = num_processes
         self.prefetch = max(prefetch, num_processes)
-        self._all = [GuardedProcess(memory_bytes=memory_bytes, shared_files=shared_files) for _ in range(num_processes)]
+        self._all = [
+            GuardedProcess(memory_bytes=memory_bytes, libraries=libraries, shared_files=shared_files)
+            for _ in range(num_processes)
+        ]
         self._idle: SimpleQueue[GuardedProcess] = SimpleQueue()
         for process in self._all:
             self._idle.put(process)

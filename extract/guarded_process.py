@@ -56,14 +56,18 @@ class CallRaisedError(CallHarmedError):
 class GuardedProcess:
     """One child process, started when it is first needed and again after it is gone. Not for two threads at a time."""
 
-    def __init__(self, *, memory_bytes: int | None, shared_files: Sequence[int] = ()) -> None:
+    def __init__(
+        self, *, memory_bytes: int | None, libraries: Sequence[str] = (), shared_files: Sequence[int] = ()
+    ) -> None:
         """Prepare; nothing is started yet.
 
         Args:
             memory_bytes: what calls may allocate, in sum; None for no limit. Enforced on Linux.
+            libraries: modules that calls need, imported before memory is limited and time is measured.
             shared_files: file descriptors that the process inherits under the same numbers.
         """
         self._memory_bytes = memory_bytes
+        self._libraries = tuple(libraries)
         self._shared_files = tuple(shared_files)
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: "Connection[Any, Any] | None" = None  # noqa: UP037 - no generic at run time
@@ -138,7 +142,7 @@ class GuardedProcess:
         descriptor = theirs.fileno()
         command = [sys.executable, "-m", "scale_video.extract.guarded_child", str(descriptor)]
         process = subprocess.Popen(
-            [*command, str(self._memory_bytes or 0)],
+            [*command, str(self._memory_bytes or 0), *self._libraries],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(descriptor, *self._shared_files),
