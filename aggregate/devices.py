@@ -71,3 +71,9 @@ def leave_signals_alone(trainer: Trainer) -> None:
 def is_first_rank() -> bool:
     """Whether this process speaks for all that train together; it is known from the process's beginning."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+def is_first_of_all() -> bool:
+    """Whether this process is the first of the first node; a node that was told its number has a first rank too."""
+    node = os.environ.get("GROUP_RANK", os.environ.get("NODE_RANK", "0"))
+    return is_first_rank() and node in ("", "0")

@@ -23,6 +23,7 @@ from scale_video.aggregate.devices import (
     NumDevices,
     check_nodes,
     device_type,
+    is_first_of_all,
     is_first_rank,
     leave_signals_alone,
     num_devices,
@@ -35,6 +36,7 @@ from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.progress import PretrainProgress
 from scale_video.aggregate.run_folder import BEST_NAME, CHECKPOINT_NAME, PlainCheckpointIO, RunFolder
 from scale_video.store.clip_features import ClipFeatures
+from scale_video.store.lock import StoreLock
 
 _logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ def pretrain(
     accelerator: str = "auto",
     devices: NumDevices = 1,
     nodes: int = 1,
+    break_lock: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train a set transformer on sets of clips, without labels.
@@ -84,6 +87,7 @@ def pretrain(
         accelerator: Lightning's: ``auto`` takes a GPU if there is one, ``cpu`` never does.
         devices: How many of each node; ``auto``: all GPUs, or one CPU.
         nodes: How many; each runs the program, and sees the same run folder.
+        break_lock: Take the run folder from another training that is known to be gone.
         callbacks: Further Lightning callbacks.
 
     Returns:
@@ -94,6 +98,7 @@ def pretrain(
             cannot share, nodes that don't know each other, a provenance that is not plain, or no TensorBoard installed.
         CheckpointError: ``last.ckpt`` is unreadable, or stems from another configuration or other features.
         TrainingDivergedError: a loss is no longer finite.
+        StoreLockedError: another training is at work in the run folder.
         SystemExit: a signal came whose handler did not end the program.
     """
     if not checkpoint_every_seconds >= 0:
@@ -123,7 +128,11 @@ def pretrain(
     signals = HeldSignals()
     folder = RunFolder(run_dir, checkpoint_every_seconds=checkpoint_every_seconds, signals=signals)
     extra = [*callbacks, PretrainProgress()] if progress and is_first_rank() else [*callbacks]
-    with _quiet_lightning(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with (
+        _sole_training(run_dir, break_lock=break_lock),
+        _quiet_lightning(),
+        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+    ):
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -210,6 +219,16 @@ class _EndOfTraining(Callback):
         """Decide after each step."""
         assert isinstance(pl_module, SetPretraining)
         trainer.should_stop = pl_module.share_done() >= 1
+
+
+@contextlib.contextmanager
+def _sole_training(run_dir: Path, *, break_lock: bool) -> Iterator[None]:
+    """Hold the run folder: rows and checkpoints of two trainings would mix in it. The first of all processes does."""
+    if not is_first_of_all():
+        yield
+        return
+    with StoreLock.acquire(run_dir, purpose="pretrain", break_lock=break_lock, what="run folder"):
+        yield
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ class PretrainProgress(Callback):
             TextColumn("{task.fields[unit]}{task.fields[metrics]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (console.is_interactive and console.file.isatty()),  # FORCE_COLOR is no terminal
         )
         self._task = TaskID(0)
         self._total = 0

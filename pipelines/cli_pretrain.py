@@ -86,9 +86,12 @@ _TRAINING = options(
     help="What a crash may cost; 0: a checkpoint after every step.",
 )
 @click.option("--restart", is_flag=True, help="Delete the checkpoints of these seeds and train anew.")
+@click.option("--break-lock", is_flag=True, help="Take run folders from another training that is known to be gone.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs as well (extra [tensorboard]).")
 @cli_options.json_output
-def pretrain(as_json: bool, restart: bool, tensorboard: bool, checkpoint_every: float, **given: Any) -> None:
+def pretrain(
+    as_json: bool, restart: bool, break_lock: bool, tensorboard: bool, checkpoint_every: float, **given: Any
+) -> None:
     """Stage 2: train the aggregator.
 
     One training per seed, on the training videos of the split; run it again to resume. Prints the checkpoints. What
@@ -116,6 +119,7 @@ def pretrain(as_json: bool, restart: bool, tensorboard: bool, checkpoint_every: 
             restart=restart,
             tensorboard=tensorboard,
             checkpoint_every_seconds=checkpoint_every,
+            break_lock=break_lock,
         )
     if not is_first_rank():
         return

@@ -58,6 +58,7 @@ def report(as_json: bool, **given: Any) -> None:
     if find_spec("bokeh") is None:
         raise ValueError("a report needs bokeh; pip install 'scale-video[report]'")
     from scale_video.pipelines.report.build import run_report
+    from scale_video.store.amounts import size_text, time_text
 
     result = run_report(_request(given))
     if as_json:
@@ -65,11 +66,10 @@ def report(as_json: bool, **given: Any) -> None:
         return
     for line in result.missing:
         click.echo(f"not there: {line}")
-    click.echo(f"{result.path} ({result.num_bytes / 1e6:.1f} MB, {result.seconds:.0f} s)")
+    click.echo(f"{result.path} ({size_text(result.num_bytes)}, {time_text(result.seconds)})")
 
 
 def _request(given: dict[str, Any]) -> Any:
-    from scale_video.extract.clip_decoders import DecodeLimits
     from scale_video.extract.cluster import num_cores
     from scale_video.pipelines.paths import ExperimentRequest
     from scale_video.pipelines.preset import default_preset
@@ -86,16 +86,11 @@ def _request(given: dict[str, Any]) -> Any:
         runs=given["runs"].expanduser(),
         label=given["label"],
     )
-    limits = DecodeLimits(
-        num_cores(),
-        timeout_seconds=given["video_timeout"],
-        memory_bytes=cli_options.gibibytes(given["memory_limit"]),
-    )
     return ReportRequest(
         experiment,
         data_root=given["data"],
         output=given["output"],
         num_videos=given["num_videos"],
         num_queries=given["queries"],
-        limits=limits,
+        limits=cli_options.decode_limits(given, num_processes=num_cores()),
     )

@@ -51,6 +51,7 @@ def run_pretraining(
     restart: bool = False,
     tensorboard: bool = False,
     checkpoint_every_seconds: float = 60,
+    break_lock: bool = False,
 ) -> list[Path]:
     """Train every seed that is not complete; resume where one was interrupted.
 
@@ -60,6 +61,7 @@ def run_pretraining(
         restart: delete the checkpoints of these seeds and train anew.
         tensorboard: write TensorBoard logs beside ``metrics.csv``.
         checkpoint_every_seconds: what a crash may cost.
+        break_lock: take the run folders from another training that is known to be gone.
 
     Returns:
         The checkpoints, by seed.
@@ -107,6 +109,7 @@ def run_pretraining(
             checkpoint_every_seconds=checkpoint_every_seconds,
             devices=resources.devices,
             nodes=resources.nodes,
+            break_lock=break_lock,
             callbacks=[
                 _ResolvedConfig(folder, {"pretrain": config.to_mapping(), **provenance}),
                 TrainingJournal(folder, clips),

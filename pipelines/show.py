@@ -1,5 +1,6 @@
 """How results of training and evaluation look on stdout."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 from scale_video.evaluate.result import LOWER_IS_BETTER, EvaluationRecord
 from scale_video.pipelines.cells import Cell, Column, Located, column_of, make_cell, spread_notes
 from scale_video.pipelines.comparison import Comparison
-from scale_video.pipelines.console import print_table
+from scale_video.pipelines.console import note, print_table
 from scale_video.pipelines.demo import DemoResult
 from scale_video.pipelines.headings import TABLE_ORDER, metric_title, origin_title, shown
 from scale_video.pipelines.per_class import ClassScore
@@ -94,6 +95,16 @@ def demo_result(result: DemoResult) -> None:
         title = dataset if preset == "demo" else f"{dataset}, {preset}"
         records_table(chosen, title=title, folder=result.results.parent)
     click.echo(f"{result.results} ({time_text(result.seconds)})")
+    note(f"pictures of it, on one page: {_report_command(result.results.parents[2])}")
+
+
+def _report_command(root: Path) -> str:
+    """What draws the demo's report, given where its ``runs/`` are."""
+    if root == Path():
+        return "make report DATASET=demo"
+    places = {"store": "features/demo.zarr", "data": "data/demo", "runs": "runs"}
+    options = (f"--{option} {shlex.quote(str(root / place))}" for option, place in places.items())
+    return f"scale-video report --dataset demo {' '.join(options)}"
 
 
 def _columns(records: Sequence[EvaluationRecord]) -> list[Column]:

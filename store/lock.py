@@ -37,12 +37,13 @@ class StoreLock:
     which are given the token, before each block.
     """
 
-    def __init__(self, location: StoreLocation, owner: LockOwner, *, made_folder: bool) -> None:
+    def __init__(self, location: StoreLocation, owner: LockOwner, *, what: str, made_folder: bool) -> None:
         self.token = owner.token
         """What writers show: ``BlockWriter(..., lock_token=lock.token)``."""
         self.lost: str | None = None
         """Why the lock is no longer ours, as far as the heartbeat knows; None while it is."""
         self._location = location
+        self._what = what
         self._file = LockFile(location)
         self._content = owner.to_bytes()
         self._made_folder = made_folder
@@ -51,13 +52,14 @@ class StoreLock:
         self._heart.start()
 
     @classmethod
-    def acquire(cls, url: str | Path, *, purpose: str, break_lock: bool = False) -> Self:
+    def acquire(cls, url: str | Path, *, purpose: str, break_lock: bool = False, what: str = "store") -> Self:
         """Take the lock of a store, which need not exist yet, and clear away what killed writers left.
 
         Args:
             url: path or fsspec URL of the store.
             purpose: what for, in a word; shown to others.
             break_lock: take it from whoever holds it.
+            what: what the place is called in messages; a folder of another kind can be locked as well.
 
         Raises:
             StoreLockedError: another job holds it.
@@ -66,16 +68,16 @@ class StoreLock:
         location = StoreLocation.of(url)
         owner = LockOwner.of_this_process(purpose)
         file = LockFile(location)
-        with _in_one_line(f"store {location.url!r} cannot be locked"):
+        with _in_one_line(f"{what} {location.url!r} cannot be locked"):
             made_folder = file.make_folder()
             try:
-                _take(file, owner, url=location.url, break_lock=break_lock)
+                _take(file, owner, place=f"{what} {location.url!r}", break_lock=break_lock)
             except BaseException:
                 if made_folder:
                     with suppress(OSError):
                         Path(location.root).rmdir()
                 raise
-            lock = cls(location, owner, made_folder=made_folder)
+            lock = cls(location, owner, what=what, made_folder=made_folder)
             try:
                 location.remove_partial_files()  # nobody else may write now
             except BaseException:
@@ -124,7 +126,7 @@ class StoreLock:
                     return
                 self._file.refresh(self._content)
             except Exception as error:  # a network that is down for a while; others wait for five beats
-                _LOG.warning("the lock of store %r cannot be refreshed: %s", self._location.url, error)
+                _LOG.warning("the lock of %s %r cannot be refreshed: %s", self._what, self._location.url, error)
 
 
 def clear_left_over(url: str | Path) -> None:
@@ -152,7 +154,7 @@ def check_lock(location: StoreLocation, token: str) -> None:
         raise StoreLostError(_loss(location, content))
 
 
-def _take(file: LockFile, owner: LockOwner, *, url: str, break_lock: bool) -> None:
+def _take(file: LockFile, owner: LockOwner, *, place: str, break_lock: bool) -> None:
     """Create the lock, or take it over from whoever may be robbed of it."""
     mine = owner.to_bytes()
     way_out = "wait for it, or if you are sure that it is gone, run the command again with --break-lock"
@@ -167,11 +169,11 @@ def _take(file: LockFile, owner: LockOwner, *, url: str, break_lock: bool) -> No
             age = None if holder is not None and holder.is_visible() else file.age_seconds()
             if age is None or age < STALE_SECONDS:
                 beat = "" if age is None else f", last heard of {max(0, round(age))} s ago"
-                raise StoreLockedError(f"store {url!r} is in use by {holder or 'another job'}{beat}; {way_out}")
+                raise StoreLockedError(f"{place} is in use by {holder or 'another job'}{beat}; {way_out}")
         if file.take_over(held, mine, impatient=break_lock, patience_seconds=STALE_SECONDS):
-            _LOG.warning("took the lock of store %r over from %s", url, holder or "a job that left no name")
+            _LOG.warning("took the lock of %s over from %s", place, holder or "a job that left no name")
             return
-    raise StoreLockedError(f"store {url!r} is being taken over by another job at this moment; {way_out}")
+    raise StoreLockedError(f"{place} is being taken over by another job at this moment; {way_out}")
 
 
 def _loss(location: StoreLocation, content: bytes | None) -> str:

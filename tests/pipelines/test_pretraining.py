@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from scale_video.pipelines.paths import ExperimentRequest, open_store
 from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.pipelines.probe_side import ProbeSides, read_side
 from scale_video.pipelines.seed_runs import own_runs
+from scale_video.store.lock import StoreLock
+from scale_video.store.lock_file import LockOwner
 
 Requests = Callable[..., ExperimentRequest]
 MakeStore = Callable[..., str]
@@ -109,6 +112,37 @@ def test_the_end_says_how_it_went(
     assert run_cli(*command).stderr.splitlines()[-1] == end  # also of a training that is complete
     checkpoint.with_name("metrics.csv").unlink()
     assert run_cli(*command).stderr.splitlines()[-1].endswith("seed0/last.ckpt: 2 epochs")
+
+
+def test_two_trainings_do_not_share_a_run_folder(
+    run_cli: Callable[..., Result], tmp_path: Path, make_store: MakeStore, small_training: tuple[str, ...]
+) -> None:
+    command = ("pretrain", "--dataset", "folder", "--store", make_store(tmp_path / "a.zarr"), *small_training)
+    folder = tmp_path / "runs/folder/tiny/split1/seed0"
+    with StoreLock.acquire(folder, purpose="pretrain") as lock:
+        refused = run_cli(*command, status=1).stderr.splitlines()[-1]
+        assert refused.startswith(f"error: run folder '{folder}' is in use by `pretrain` of ")
+        assert refused.endswith("run the command again with --break-lock")
+        assert [path.name for path in folder.iterdir()] == ["lock.json"]
+        assert Path(run_cli(*command, "--break-lock").stdout.strip()).name == "last.ckpt"
+        assert not (folder / "lock.json").exists()
+        lock.lost = "it was broken"  # by the training above, so nothing is there to give back
+    with StoreLock.acquire(folder, purpose="pretrain"):
+        run_cli(*command)  # complete: nothing is written, nothing need be held
+
+
+def test_the_lock_of_a_training_that_was_killed_is_taken_over(
+    run_cli: Callable[..., Result], tmp_path: Path, make_store: MakeStore, small_training: tuple[str, ...]
+) -> None:
+    command = ("pretrain", "--dataset", "folder", "--store", make_store(tmp_path / "a.zarr"), *small_training)
+    folder = tmp_path / "runs/folder/tiny/split1/seed0"
+    folder.mkdir(parents=True)
+    killed = replace(LockOwner.of_this_process("pretrain"), process_started="1")
+    (folder / "lock.json").write_bytes(killed.to_bytes())
+    said = run_cli(*command).stderr
+    assert f"warning: took the lock of run folder '{folder}' over from `pretrain`" in said
+    assert {path.name for path in folder.iterdir()} >= {"last.ckpt", "metrics.csv"}
+    assert not (folder / "lock.json").exists()
 
 
 def test_evaluation_reads_the_positions_of_the_checkpoint(
