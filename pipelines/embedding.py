@@ -182,6 +182,11 @@ def _of_store(request: EmbedRequest, loaded: LoadedAggregator, output: Path) -> 
     def describe(num_rows: int) -> dict[str, Any]:
         if num_rows == 0:
             raise ValueError(f"no video of store {store.url!r} has features of {chosen.backbone!r}: nothing is written")
+        if chosen.describe() != described:
+            raise IncompleteStoreError(
+                f"features {chosen.view}/{chosen.backbone} in store {store.url!r} were extracted anew while they were "
+                "embedded, so nothing is written; embed again when that job has ended"
+            )
         return _attributes(loaded, described, num_left_out=store.num_videos - num_rows)
 
     return _write(output, batches(), describe, loaded, num_videos=store.num_videos, started=started)

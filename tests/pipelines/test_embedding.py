@@ -25,6 +25,7 @@ from scale_video.store.clip_features import ClipFeatures, VideoRepresentations
 from scale_video.store.errors import IncompleteStoreError
 from scale_video.store.read import FeatureStore
 from scale_video.store.union import open_stores
+from scale_video.store.write import BlockWriter
 
 MakeStore = Callable[..., str]
 Requests = Callable[..., ExperimentRequest]
@@ -103,6 +104,24 @@ def test_equal_runs_make_equal_bytes_and_an_export_the_same_as_its_checkpoint(ma
     )
     assert one == two
     assert len(one) > 8
+
+
+def test_features_that_change_meanwhile_are_not_called_those_of_before(
+    made: Any, tmp_path: Path, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(tmp_path / "a.zarr")
+    runs = embedding.Features.runs
+
+    def extracted_anew(self: embedding.Features) -> Iterator[Any]:
+        yield from runs(self)
+        block = FeatureStore.open(store).read_block("random", "tiny", 0)
+        block.features[:] *= 2
+        BlockWriter(store, view="random", backbone="tiny").write(block)
+
+    monkeypatch.setattr(embedding.Features, "runs", extracted_anew)
+    with pytest.raises(IncompleteStoreError, match=r"random/tiny .* were extracted anew while they were embedded"):
+        run_embed(EmbedRequest(made.checkpoint, store, output=tmp_path / "o.zarr"))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zarr"}
 
 
 def test_small_runs_and_chunks_change_nothing_and_bound_what_is_read(
