@@ -23,7 +23,7 @@ EXTRACTION = --dataset "$(DATASET)" $(call given,data,$(DATA)) $(call given,stor
 MINUTES ?= 20
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup demo ablations plan extract pretrain evaluate knn linear nonlinear retrieval verify info failures explore motion3d motion3d-ssl \
+.PHONY: help setup demo ablations plan extract pretrain evaluate knn linear nonlinear retrieval report verify info failures explore motion3d motion3d-ssl \
 	format format-check lint types imports docs test torture bench check clean
 
 help: ## list the targets
@@ -59,6 +59,10 @@ pretrain: $(READY) ## stage 2: train the aggregator on the training videos of SP
 evaluate knn linear nonlinear retrieval: $(READY) ## evaluate features by several protocols, or by one (SPLIT=all: and their mean)
 	@for split in $(SPLITS); do $(BIN)/scale-video $@ $(EXPERIMENT) --split "$$split" $(ARGS) || exit; done
 	@$(if $(word 2,$(SPLITS)),$(BIN)/scale-video table "runs/$(DATASET)")
+
+report: $(READY) ## write a page about all of it, runs/DATASET/report.html (DATA= for frames of the videos)
+	@for split in $(SPLITS); do $(BIN)/scale-video report --dataset "$(DATASET)" --split "$$split" $(call given,data,$(DATA)) \
+		$(call given,store,$(STORE)) $(call given,backbone,$(BACKBONE)) $(call given,preset,$(PRESET)) $(ARGS) || exit; done
 
 verify info failures: $(READY) ## check or describe the store of DATASET, or list what failed
 	@$(BIN)/scale-video $@ "$(or $(STORE),features/$(DATASET).zarr)" $(ARGS)

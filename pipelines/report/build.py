@@ -1,5 +1,6 @@
 """``scale-video report``: what was run, what it is worth, what it learned and how it went, on one page."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,6 @@ from scale_video.pipelines.report.what_was_run import WHAT_WAS_RUN
 
 OUTLINES: Final[tuple[Outline, ...]] = (WHAT_WAS_RUN, DID_IT_HELP, WHAT_IT_LEARNED, TRAINING)
 """In the order in which one asks."""
-REPORT_NAME: Final = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,21 @@ def run_report(request: ReportRequest) -> ReportResult:
         for number, outline in enumerate(OUTLINES, start=1):
             sections.append(fill(outline, sources))
             ticker.update(number, outline.title)
-    path = request.output or sources.results_folder / REPORT_NAME
+    path = request.output or sources.results_folder / _file_name(request)
     page = render_page(sections, title=_title(request), subtitle=_subtitle(request))
     write_whole(path, page)
     missing = tuple(text for section in sections for text in _missing(section))
     return ReportResult(path, path.stat().st_size, missing, perf_counter() - started)
+
+
+def _file_name(request: ReportRequest) -> str:
+    """``report.html``, with what is not the usual of a data set: ``report-paper-split2.html``."""
+    experiment = request.experiment
+    parts = ["report"]
+    parts += [experiment.backbone] if experiment.backbone else []
+    parts += [experiment.experiment] if experiment.experiment != default_preset(experiment.dataset) else []
+    parts += [f"split{experiment.split}"] if experiment.split != "1" else []
+    return re.sub(r"[^\w.+@-]", "_", "-".join(parts)) + ".html"
 
 
 def _title(request: ReportRequest) -> str:
