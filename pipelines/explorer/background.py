@@ -43,27 +43,21 @@ class Background:
         self._stopping = threading.Event()
 
     def begin(self, title: str, total: int, work: Callable[[Report], None]) -> Task:
-        """Have work done, unless it is under way or has been done; its title tells it from others.
+        """Have work done after what was begun before.
 
         Args:
-            title: What is being done, for the pages.
+            title: What is being done, for the pages, which know it by this.
             total: Units of it.
             work: Called with what takes its progress; its errors are the task's.
         """
+        task = Task(title, total)
         with self._lock:
-            if title not in self._tasks:
-                self._tasks[title] = task = Task(title, total)
-                self._thread.submit(self._run, task, work)
-            return self._tasks[title]
-
-    def forget(self, title: str) -> None:
-        """Let finished work be done again when it is next asked for."""
-        with self._lock:
-            if title in self._tasks and self._tasks[title].finished:
-                del self._tasks[title]
+            self._tasks[title] = task
+            self._thread.submit(self._run, task, work)
+        return task
 
     def tasks(self) -> tuple[Task, ...]:
-        """All that were begun, in order."""
+        """All that were begun; of those with one title the last."""
         with self._lock:
             return tuple(self._tasks.values())
 

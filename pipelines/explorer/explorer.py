@@ -26,7 +26,6 @@ _FRAME_SIZE: Final = 256
 """Pixels of the frames on the page of a video."""
 _THUMBNAIL_SIZE: Final = 96
 _THUMBNAIL_FRAMES: Final = 4
-_LOADING: Final = "loading what compares videos"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ class Explorer:
         self.files = DataFiles(self.store, data_root=request.data_root, follow_links=request.follow_links)
         self.background = Background()
         self.outcomes = Outcomes(self.store, self.background)
+        self._loading: Task | None = None
         self._neighbourhoods: Neighbourhoods | None = None
         self._pictures: Pictures | None = None
         self._lock = threading.Lock()
@@ -128,7 +128,10 @@ class Explorer:
 
     def begin(self) -> Task:
         """Load what finds neighbours, and compute what most will ask for; done again, it does nothing."""
-        return self.background.begin(_LOADING, 1, self._load)
+        with self._lock:
+            if self._loading is None:
+                self._loading = self.background.begin("loading what compares videos", 1, self._load)
+            return self._loading
 
     def frames(self, row: int, state: VideoState) -> bytes:
         """The frames that show where a video's clips lie, as png.
@@ -201,7 +204,7 @@ class Explorer:
             index = found.index(features)
             if wanted.checkpoint is not None and index.why_not_learned:
                 note(index.why_not_learned)
-            found.prepare(features, index.choices[0])
+            found.prepare(index, index.choices[0])
 
     def _loaded_pictures(self) -> "Pictures":
         with self._lock:

@@ -58,7 +58,7 @@ def neighbour_section(
     choices = index.choices if not of_clip else tuple(name for name in CLIP_CHOICES if name in index.choices)
     by = state.by if state.by in choices else choices[0]
     shown = NeighbourSection(choices=choices, by=by, of="clip" if of_clip else "video", hint=index.why_not_learned)
-    if waiting := finder.prepare(features, by):
+    if waiting := finder.prepare(index, by):
         return replace(shown, waiting=tuple(waiting), problem=next((task.error for task in waiting if task.error), ""))
     top = min(max(state.top, 1), MAX_TOP)
     if of_clip:

@@ -4,6 +4,7 @@ All videos are compared, always. All clips of a large store are where that is as
 are nearest.
 """
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ class VectorIndex:
     why_not_learned: str
     """Why there is ``x`` alone; empty where there is more."""
     parts: dict[str, Directions] = field(default_factory=dict)
+    tasks: dict[tuple[str, ...], Task] = field(default_factory=dict)
+    """What computes them."""
     seconds_to_read: dict[str, float] = field(default_factory=dict)
     """What a look at all clips takes, about, by what is looked at; where it is known."""
 
@@ -110,6 +113,7 @@ class Neighbourhoods:
         self._embeddings = embeddings
         self._device = choose(device, "auto")[0]
         self._indices: dict[FeatureSet, VectorIndex] = {}
+        self._lock = threading.Lock()
 
     def index(self, features: FeatureSet) -> VectorIndex:
         """That of a feature set, maybe still empty.
@@ -117,20 +121,21 @@ class Neighbourhoods:
         Raises:
             StoreError: features are not there, or not complete.
         """
-        if features not in self._indices:
-            chosen = Features.choose(self._store, None, path=None, view=features.view, backbone=features.backbone)
-            self._make_room()
-            self._indices[features] = VectorIndex(chosen, self._why_not_learned(chosen))
-        return self._indices[features]
+        with self._lock:
+            if features not in self._indices:
+                chosen = Features.choose(self._store, None, path=None, view=features.view, backbone=features.backbone)
+                self._make_room()
+                self._indices[features] = VectorIndex(chosen, self._why_not_learned(chosen))
+            return self._indices[features]
 
-    def prepare(self, features: FeatureSet, by: str) -> list[Task]:
-        """Have computed what comparing by something needs; the tasks that are not finished, or failed.
-
-        Raises:
-            StoreError: features are not there, or not complete.
-        """
-        index, wanted = self.index(features), set(by.split("+"))
-        tasks = [self._begin(features, index, parts) for parts in (RAW, LEARNED) if wanted & set(parts)]
+    def prepare(self, index: VectorIndex, by: str) -> list[Task]:
+        """Have computed what comparing by something needs; the tasks that are not finished, or failed."""
+        wanted = [parts for parts in (RAW, LEARNED) if set(parts) & set(by.split("+"))]
+        with self._lock:
+            for parts in wanted:
+                if parts not in index.tasks:
+                    index.tasks[parts] = self._begin(index, parts)
+        tasks = [index.tasks[parts] for parts in wanted]
         return [task for task in tasks if not task.finished or task.error]
 
     def of_video(self, index: VectorIndex, row: int, *, by: str, among: NDArray[np.bool_], top: int) -> Found | None:
@@ -205,14 +210,15 @@ class Neighbourhoods:
             return str(error)
         return ""
 
-    def _begin(self, features: FeatureSet, index: VectorIndex, parts: tuple[str, ...]) -> Task:
+    def _begin(self, index: VectorIndex, parts: tuple[str, ...]) -> Task:
         def work(report: Report) -> None:
             started = time.perf_counter()
             index.parts.update(self._computed(index.chosen, parts, report))
             if self._embeddings is None:
                 index.seconds_to_read[parts[0]] = time.perf_counter() - started
 
-        return self._background.begin(_title(features, parts), self._store.num_videos, work)
+        title = f"computing {' and '.join(parts)} of {index.chosen.view}/{index.chosen.backbone}"
+        return self._background.begin(title, self._store.num_videos, work)
 
     def _computed(self, chosen: Features, parts: tuple[str, ...], report: Report) -> Mapping[str, Directions]:
         """Vectors of all videos, from features, or from what ``embed`` made of them."""
@@ -231,10 +237,7 @@ class Neighbourhoods:
 
     def _make_room(self) -> None:
         while sum(part.units.nbytes for index in self._indices.values() for part in index.parts.values()) > _KEPT_BYTES:
-            features = next(iter(self._indices))
-            del self._indices[features]
-            for parts in (RAW, LEARNED):
-                self._background.forget(_title(features, parts))
+            del self._indices[next(iter(self._indices))]
 
     def _runs_of(self, chosen: Features, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ClipFeatures]]:
         for first in range(0, len(rows), _VIDEOS_AT_A_TIME):
@@ -271,7 +274,3 @@ def _parts_of(
     for rows, features in chosen.runs():
         if len(rows):
             yield rows, vectors.by_part(features)
-
-
-def _title(features: FeatureSet, parts: tuple[str, ...]) -> str:
-    return f"computing {' and '.join(parts)} of {features.name}"

@@ -1,5 +1,6 @@
 """What became of every video under every backbone, read in the background, a run of blocks at a time."""
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,33 +51,33 @@ class Outcomes:
         if len(failed):
             planned.errors.update(zip(failed.tolist(), store.column("probe_error")[failed].tolist(), strict=True))
         self._planned = planned
-        self._of: dict[FeatureSet, Outcome] = {}
+        self._of: dict[FeatureSet, tuple[Outcome, Task]] = {}
+        self._lock = threading.Lock()
 
     def get(self, features: FeatureSet) -> tuple[Outcome, Task | None]:
         """What is known, and the task that is to know more; None where nothing is extracted that it could read."""
         if features.view is None or features.backbone is None:
             return self._planned, None
-        title = f"reading statuses of {features.name}"
-        known = self._of.get(features)
-        if known is None:
-            known = self._of[features] = Outcome(np.full(self._store.num_videos, UNKNOWN, np.uint8))
-        elif known.may_change and known.read_at and time.monotonic() - known.read_at > _STALE_SECONDS:
-            self._background.forget(title)
+        with self._lock:
+            if features in self._of:
+                known, task = self._of[features]
+                if not (task.finished and known.may_change and time.monotonic() - known.read_at > _STALE_SECONDS):
+                    return known, task
+            else:
+                known = Outcome(np.full(self._store.num_videos, UNKNOWN, np.uint8))
+            task = self._begin(known, features.view, features.backbone)
+            self._of[features] = known, task
+            return known, task
 
+    def _begin(self, known: Outcome, view: str, backbone: str) -> Task:
         def read(report: Report) -> None:
-            self._read(features, report)
+            for rows, status, errors in self._store.outcomes(view, backbone):
+                known.status[rows] = status
+                known.errors.update({rows.start + place: text for place, text in enumerate(errors) if text})
+                report(rows.stop)
+            known.read_at = time.monotonic()
 
-        return known, self._background.begin(title, self._store.num_videos, read)
-
-    def _read(self, features: FeatureSet, report: Report) -> None:
-        assert features.view is not None
-        assert features.backbone is not None
-        known = self._of[features]
-        for rows, status, errors in self._store.outcomes(features.view, features.backbone):
-            known.status[rows] = status
-            known.errors.update({rows.start + place: text for place, text in enumerate(errors) if text})
-            report(rows.stop)
-        known.read_at = time.monotonic()
+        return self._background.begin(f"reading statuses of {view}/{backbone}", self._store.num_videos, read)
 
 
 def status_counts(status: NDArray[np.uint8]) -> Mapping[str, int]:

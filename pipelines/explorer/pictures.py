@@ -23,6 +23,7 @@ from scale_video.store.union import ReadableStore, member_row
 
 _MAX_CLIP_BYTES: Final = 1 << 28
 """Of pixels: a store may come from anybody, and decoders take the memory that it asks for."""
+_GREY: Final = 128
 
 
 class Pictures:
@@ -60,7 +61,8 @@ class Pictures:
         coordinates[:, [Coordinate.START, Coordinate.END]] = seconds[:, None]
         request = ClipRequest(coordinates, np.ones(len(seconds), np.bool_), num_frames=1, frame_size=size)
         probe = self._store.probes(slice(row, row + 1))[0]
-        frames = self._decode(VideoOrder(self._files.find(row), probe.duration_seconds, (request,)))
+        frames, there = self._decode(VideoOrder(self._files.find(row), probe.duration_seconds, (request,)))
+        frames[~there] = _GREY  # of a file that is shorter than it says
         return encode_png(np.concatenate(list(frames[:, 0]), axis=1))
 
     def strip(self, row: int, features: FeatureSet, clip: int) -> bytes:
@@ -110,7 +112,7 @@ class Pictures:
             root=self._files.root,
         )
         seconds = sample_times(order.requests[0].coordinates, num_frames=num_frames)[0]
-        return self._decode(order)[0], seconds
+        return self._decode(order)[0][0], seconds
 
     def _frames(self, features: FeatureSet) -> tuple[int, int]:
         """Frames and pixels of a clip as the backbone sees it; the view's own where there is none."""
@@ -123,18 +125,17 @@ class Pictures:
         except (KeyError, TypeError, ValueError):
             raise NoPictureError(f"nothing says which frames {features.backbone} sees") from None
 
-    def _decode(self, order: VideoOrder) -> NDArray[np.uint8]:
-        """The frames of an order's clips, shape (K, T, S, S, 3).
+    def _decode(self, order: VideoOrder) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """The frames of an order's clips, shape (K, T, S, S, 3), and which clips are there.
 
         Raises:
-            NoPictureError: one cannot be had.
+            NoPictureError: none is.
         """
         with self._lent() as decoders, closing(decoders.decode([order])) as decoded:
             (clips,) = next(decoded).clips
-            if not clips.valid.all():
+            if not clips.valid.any():
                 raise NoPictureError(f"{clips.status.name.lower()}: {clips.error}")
-            frames: NDArray[np.uint8] = clips.frames.copy()  # the decoders' memory is used again
-            return frames
+            return clips.frames.copy(), clips.valid  # the decoders' memory is used again
 
     @contextmanager
     def _lent(self) -> Iterator[ClipDecoders]:
