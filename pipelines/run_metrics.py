@@ -29,10 +29,10 @@ def read_metrics(folder: Path) -> RunMetrics:
     path = folder / METRICS_NAME
     if not path.exists():
         return RunMetrics()
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file)
-        names = [name for name in METRICS if name in (reader.fieldnames or ())]
-        rows = [row for row in reader if all(_is_number(row.get(name)) for name in ("epoch", "seconds"))]
+    text = path.read_bytes().decode(errors="replace")
+    reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+    names = [name for name in METRICS if name in (reader.fieldnames or ())]
+    rows = [row for row in reader if all(_is_number(row.get(name)) for name in ("epoch", "seconds"))]
     if not names:
         raise ValueError(f"'{path}' has no columns of metrics; `scale-video pretrain --restart` writes it anew")
     values = {name: tuple(float(row[name]) if _is_number(row[name]) else math.nan for row in rows) for name in names}

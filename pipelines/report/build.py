@@ -12,6 +12,7 @@ from scale_video.pipelines.console import ticking
 from scale_video.pipelines.paths import write_whole
 from scale_video.pipelines.preset import default_preset
 from scale_video.pipelines.report.did_it_help import DID_IT_HELP
+from scale_video.pipelines.report.extraction import EXTRACTION
 from scale_video.pipelines.report.page import render_page
 from scale_video.pipelines.report.section import Missing, Outline, Section, fill
 from scale_video.pipelines.report.sources import ReportRequest, ReportSources
@@ -19,7 +20,7 @@ from scale_video.pipelines.report.training import TRAINING
 from scale_video.pipelines.report.what_it_learned import WHAT_IT_LEARNED
 from scale_video.pipelines.report.what_was_run import WHAT_WAS_RUN
 
-OUTLINES: Final[tuple[Outline, ...]] = (WHAT_WAS_RUN, DID_IT_HELP, WHAT_IT_LEARNED, TRAINING)
+OUTLINES: Final[tuple[Outline, ...]] = (WHAT_WAS_RUN, DID_IT_HELP, WHAT_IT_LEARNED, TRAINING, EXTRACTION)
 """In the order in which one asks."""
 
 

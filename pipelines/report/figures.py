@@ -64,6 +64,7 @@ def legend_beside(made: figure, *, hides: bool = True) -> None:
 
 def legend_above(made: figure, *, num_columns: int = 5) -> None:
     """Put the legend above the frame, whose width stays as it is; a click on a name hides what it stands for."""
+    legend: Any
     for legend in _move_legend(made, "above", hides=True):
         legend.orientation = "horizontal"
         legend.ncols = num_columns
