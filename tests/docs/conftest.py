@@ -1,9 +1,8 @@
-"""The pages of the documentation taken apart, and a folder that looks like a checkout in which the demo was run."""
+"""The pages of the documentation taken apart, and what a shell makes of their commands."""
 
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,16 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from click.testing import CliRunner
 from markdown_it import MarkdownIt
-
-from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
-from scale_video.pipelines.cli import main
 
 REPOSITORY: Final = Path(__file__).parents[2]
 _FILES = (REPOSITORY / "README.md", REPOSITORY / "store/FORMAT.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
 PAGES: Final = tuple(str(file.relative_to(REPOSITORY)) for file in _FILES)
-OURS: Final = ("make", "scale-video", "python", "for")
+OURS: Final = ("make", "scale-video", "python", "for", "mkdir")
 ELSEWHERE: Final = {
     "curl": "fetches 7 GB",
     "dask": "starts a cluster; tests/pipelines/test_remote_cluster.py has one",
@@ -33,7 +28,7 @@ ELSEWHERE: Final = {
 }
 """Programs that are not started, each with the reason; what of ours stands behind them in a line is."""
 _OF_A_CHECKOUT = ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt", "benchmarks")
-_RECORDED = ("scale-video", "python", "pip", "ruff", "mypy", "lint-imports", "sphinx-build")
+_RECORDED = ("scale-video", "python", "pip", "ruff", "mypy", "lint-imports", "sphinx-build", "jq")
 _RECORDER = """#!/bin/sh
 printf '%s\\0' "${0##*/}" "$@" >> "$RECORD"
 printf '\\036\\0' >> "$RECORD"
@@ -41,11 +36,6 @@ printf '\\036\\0' >> "$RECORD"
 _MAKE = """#!/bin/sh
 PATH=/usr/bin:/bin exec make --silent BIN="${0%/*}" READY="${0%/*}/ready" "$@"
 """
-_DEMO = (
-    "extract --threads --workers 1 --decoders 1 --no-estimate",
-    "pretrain --epochs 1",
-    "evaluate --protocols knn --no-pictures",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,7 @@ class Code:
         """Those for a shell, if it is of that kind; a backslash at the end of a line goes on."""
         if not self.is_block:
             return [self.text] if self.text.startswith(tuple(f"{program} " for program in OURS)) else []
-        lines = self.text.replace("\\\n", " ").splitlines() if not self.language else []
+        lines = self.text.replace("\\\n", " ").splitlines() if self.language in {"", "sh"} else []
         return [line for line in lines if program_of(line) in (*OURS, *ELSEWHERE)]
 
 
@@ -114,12 +104,28 @@ def elsewhere() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def started_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[list[str]]]:
+def like_a_checkout() -> Callable[[Path], None]:
+    """Make a folder with what make reads."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for name in _OF_A_CHECKOUT:
+            (folder / name).symlink_to(REPOSITORY / name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def started_by(
+    like_a_checkout: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[list[str]]]:
     """What bash and make turn a line into: the programs that it starts, each with its arguments; none is run.
 
-    By default where nothing is but what make reads.
+    By default in a folder where nothing is but what make reads, with a home beside it.
     """
-    bare = _bare_checkout(tmp_path_factory)
+    bare = tmp_path_factory.mktemp("docs") / "bare"
+    like_a_checkout(bare)
+    (bare.parent / "home/.config/fish/completions").mkdir(parents=True)
     stubs = bare.parent / "stubs"
     stubs.mkdir()
     for name, text in {**dict.fromkeys(_RECORDED, _RECORDER), "make": _MAKE, "ready": ""}.items():
@@ -136,7 +142,7 @@ def started_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[l
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**environment, "HOME": os.environ["HOME"]},
+            env={**environment, "HOME": str(folder.parent / "home")},
             capture_output=True,
             text=True,
             check=False,
@@ -145,30 +151,3 @@ def started_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[l
         return [call.split("\0") for call in record.read_text().split("\0\036\0")[:-1]]
 
     return start
-
-
-def _bare_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("docs") / "scale-video"
-    root.mkdir()
-    for name in _OF_A_CHECKOUT:
-        (root / name).symlink_to(REPOSITORY / name)
-    return root
-
-
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what pages speak of: the demo and its results, new files; beside it ``home`` with ``videos``."""
-    root = _bare_checkout(tmp_path_factory)
-    render_demo(root / "data/demo", DemoParameters(num_train=24, num_test=24), num_workers=1)
-    copies = {f"../home/videos/{index % 3}/{index}.mp4": "train" for index in range(12)}
-    copies |= dict.fromkeys(("new.mp4", "new/1.mp4"), "test")
-    for index, (copy, part) in enumerate(copies.items()):
-        there = root / copy
-        there.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(sorted((root / "data/demo" / part).rglob("*.mp4"))[index], there)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        for command in _DEMO:
-            done = CliRunner().invoke(main, command.split())
-            assert done.exit_code == 0, done.output
-    return root
