@@ -5,10 +5,12 @@ names none, and its limited or full range; the transfer curve is left alone. Pix
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from time import perf_counter
+from typing import Final
 
 import numpy as np
 import torch
@@ -24,9 +26,16 @@ from scale_video.store.clip_plan import Coordinate
 from scale_video.store.video_probe import VideoStatus
 
 WAITING_BYTES = 4 << 20
-"""Converted frames wait until they take about this much memory, each counted once by every request that wants it."""
-BATCH_BYTES = 1 << 20
-"""Frames out of which crops are resized together take about this much: the crops fit into a core's cache."""
+"""Frames wait until they take this much memory, each counted once by every request that wants it; so decoding and
+painting take turns less often, and find their own data in a core's cache."""
+CLIP_BYTES = 2 << 20
+"""A clip gathers crops until they take this much memory, at least one; then they are resized together, as every call
+computes its weights anew."""
+CLIPS_AT_ONCE = 32
+"""As many clips of a request gather crops at a time."""
+_SPARE: Final[deque[NDArray[np.uint8]]] = deque(maxlen=16)
+"""Where crops lay before, in this video or another: fresh memory costs more than what it is used for. Threads may share
+it: a deque's ``pop`` and ``append`` are atomic."""
 
 
 class RgbConverter:
@@ -47,22 +56,36 @@ class RgbConverter:
             VideoFileError: its pixel format cannot be converted.
         """
         try:
-            converted = self._to_rgb.reformat(picture, format="rgb24", threads=1)
-            plane = converted.planes[0]
-            rows = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # a buffer, whatever its stub says
+            plane = self._to_rgb.reformat(picture, format="rgb24", threads=1).planes[0]
         except MemoryError:
             raise
         except LIBAV_ERRORS as error:
             raise VideoFileError(VideoStatus.CORRUPT, f"cannot be converted to RGB: {reason(error)}") from None
-        rgb = rows.reshape(plane.height, plane.line_size)[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
-        return self._orientation.upright(rgb)
+        shape, strides = (plane.height, plane.width, 3), (plane.line_size, 3, 1)
+        return self._orientation.upright(np.ndarray(shape, np.uint8, plane, strides=strides))  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class _Crops:
+    """Crops of one clip that wait to be resized: of one size, at positions that follow each other."""
+
+    memory: NDArray[np.uint8]
+    """Where they lie, and more."""
+    pixels: NDArray[np.uint8]
+    """Shape (B, height, width, 3): room for all of them."""
+    begin: int
+    """The first one's position."""
+    count: int = 0
+    """How many there are."""
+
+    def takes(self, crop: NDArray[np.uint8], position: int) -> bool:
+        return position == self.begin + self.count and crop.shape == self.pixels.shape[1:]
 
 
 class ClipPainter:
     """Writes upright RGB frames into the clips of one request: cropped, resized, mirrored.
 
-    Frames wait until there are a few, and are then painted clip by clip: crops of one size are resized together, in
-    memory that a core's cache holds. Measured on small frames, that halves the time.
+    A few frames wait, then all crops are copied out of them; those of a clip are resized together, in a call or two.
     """
 
     def __init__(self, request: ClipRequest, frames: NDArray[np.uint8]) -> None:
@@ -82,9 +105,10 @@ class ClipPainter:
         self._flips: list[bool] = (request.coordinates[:, Coordinate.FLIP] == 1).tolist()
         # By frame size, which may change midway.
         self._boxes = lru_cache(maxsize=4)(partial(_boxes, request.coordinates))
-        self._waiting: dict[int, list[tuple[NDArray[np.uint8], int]]] = defaultdict(list)  # clip -> (frame, position)
+        self._waiting: list[tuple[NDArray[np.uint8], Sequence[int]]] = []  # frames with their samples
         self._waiting_bytes = 0
-        self._crops = np.empty(0, np.uint8)
+        self._gathered: dict[int, _Crops] = {}  # by clip
+        self._large = np.empty(0, np.uint8)
 
     def paint(self, rgb: NDArray[np.uint8], samples: Sequence[int]) -> None:
         """Write one frame into all samples (flat indices into K, T) that want it, at the latest with ``finish``.
@@ -94,51 +118,93 @@ class ClipPainter:
             samples: Of a clip, in order of position.
 
         Raises:
-            MemoryError: no room to resize frames.
+            MemoryError: no room to gather or resize crops.
         """
-        for sample in samples:
-            clip, position = divmod(sample, self._frames.shape[1])
-            self._waiting[clip].append((rgb, position))
+        self._waiting.append((rgb, samples))
         self._waiting_bytes += rgb.size
         if self._waiting_bytes >= WAITING_BYTES:
-            self.finish()
+            begun = perf_counter()
+            self._crop_waiting()
+            self.seconds += perf_counter() - begun
 
     def finish(self) -> None:
         """Write what waits.
 
         Raises:
-            MemoryError: no room to resize frames.
+            MemoryError: no room to gather or resize crops.
         """
         begun = perf_counter()
-        for clip, waiting in self._waiting.items():
-            for batch in _batches(waiting):
-                self._resize(clip, batch)
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        self._crop_waiting()
+        self._resize_gathered()
         self.seconds += perf_counter() - begun
 
-    def _resize(self, clip: int, batch: Sequence[tuple[NDArray[np.uint8], int]]) -> None:
-        """Bilinear with antialiasing, in integers: the same bits whatever the batch or the number of threads."""
-        (first, begin), (_, last) = batch[0], batch[-1]
-        rows, columns = self._boxes(*first.shape[:2])[clip]
-        shape = (len(batch), rows.stop - rows.start, columns.stop - columns.start, 3)
-        if self._crops.size < math.prod(shape):
-            self._crops = np.empty(math.prod(shape), np.uint8)
-        crops = self._crops[: math.prod(shape)].reshape(shape)
-        for crop, (rgb, _) in zip(crops, batch, strict=True):
-            crop[...] = rgb[rows, columns]
+    def _crop_waiting(self) -> None:
+        num_positions = self._frames.shape[1]
+        for rgb, samples in self._waiting:
+            boxes = self._boxes(*rgb.shape[:2])
+            for sample in samples:
+                clip, position = divmod(sample, num_positions)
+                self._add(rgb[boxes[clip]], clip, position)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _add(self, crop: NDArray[np.uint8], clip: int, position: int) -> None:
+        crops = self._gathered.get(clip)
+        if crops is not None and not crops.takes(crop, position):
+            self._resize(clip)
+            crops = None
+        if crops is None:
+            crops = self._gather(crop.shape, clip, position)
+        crops.pixels[crops.count] = crop
+        crops.count += 1
+        if crops.count == len(crops.pixels):
+            self._resize(clip)
+
+    def _gather(self, shape: tuple[int, ...], clip: int, position: int) -> _Crops:
+        """Make room for crops of one shape from a position on."""
+        if len(self._gathered) >= CLIPS_AT_ONCE:
+            self._resize_gathered()
+        bytes_per_crop = math.prod(shape)
+        count = max(1, min(self._frames.shape[1] - position, CLIP_BYTES // bytes_per_crop))
+        memory = self._room(count * bytes_per_crop)
+        pixels = memory[: count * bytes_per_crop].reshape(count, *shape)
+        crops = self._gathered[clip] = _Crops(memory, pixels, position)
+        return crops
+
+    def _room(self, num_bytes: int) -> NDArray[np.uint8]:
+        if num_bytes > CLIP_BYTES:  # one crop, which is resized at once
+            if self._large.size < num_bytes:
+                self._large = np.empty(num_bytes, np.uint8)
+            return self._large
         try:
-            pixels, target = _channels_first(crops), _channels_first(self._frames[clip, begin : last + 1])
+            return _SPARE.pop()
+        except IndexError:
+            return np.empty(CLIP_BYTES, np.uint8)
+
+    def _resize_gathered(self) -> None:
+        for clip in list(self._gathered):
+            self._resize(clip)
+
+    def _resize(self, clip: int) -> None:
+        """Bilinear with antialiasing, in integers: the same bits however many crops are resized together."""
+        crops = self._gathered.pop(clip)
+        _, height, width, _ = crops.pixels.shape
+        try:
+            pixels = _channels_first(crops.pixels[: crops.count])
+            target = _channels_first(self._frames[clip, crops.begin : crops.begin + crops.count])
             if self._flips[clip]:  # before the resize, which gives the same bits; 10 times faster than by NumPy
-                pixels = pixels.flip(3)
-            if self._enlarge or not self._fits_corner(clip, shape[1], shape[2]):
+                for few in torch.split(pixels, 4):
+                    few.copy_(few.flip(3))
+            if self._enlarge or not self._fits_corner(clip, height, width):
                 _resize_into(target, pixels)
             else:
-                target[:, :, : shape[1], : shape[2]].copy_(pixels)
+                target[:, :, :height, :width].copy_(pixels)
         except RuntimeError as error:
             if "can't allocate memory" in str(error):
-                raise MemoryError(f"no room to resize {len(batch)} frames") from None
+                raise MemoryError(f"no room to resize {crops.count} crops") from None
             raise
+        if crops.memory is not self._large:
+            _SPARE.append(crops.memory)
 
     def _fits_corner(self, clip: int, height: int, width: int) -> bool:
         """Whether a crop stays in the clip's corner as it is; of one clip, all crops do or none."""
@@ -158,21 +224,6 @@ class ClipPainter:
 def _resize_into(target: Tensor, pixels: Tensor) -> None:
     """What ``F.interpolate(mode="bilinear", antialias=True)`` calls, straight into place."""
     torch.ops.aten._upsample_bilinear2d_aa.out(pixels, target.shape[2:], False, None, None, out=target)
-
-
-def _batches(waiting: Sequence[tuple[NDArray[np.uint8], int]]) -> Iterator[Sequence[tuple[NDArray[np.uint8], int]]]:
-    """Cut a clip's frames into runs of following positions, of one size, of about ``BATCH_BYTES``."""
-    begin = 0
-    for index in range(1, len(waiting) + 1):
-        rgb, position = waiting[index - 1]
-        if (
-            index == len(waiting)
-            or (index + 1 - begin) * rgb.size > BATCH_BYTES
-            or waiting[index][1] != position + 1
-            or waiting[index][0].shape != rgb.shape
-        ):
-            yield waiting[begin:index]
-            begin = index
 
 
 def _channels_first(frames: NDArray[np.uint8]) -> Tensor:

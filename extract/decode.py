@@ -1,8 +1,8 @@
 """From a video file to the pixels of its clips, in one pass over the file for all who want any of it.
 
 Measured against its peers (benchmarks/bench_decode.py): one forward pass in which only needed frames are converted to
-RGB, each once, of which each clip takes a crop without copying and one uint8 resize. Memory holds the clips and two
-frames, however long the video.
+RGB, each once, out of which each clip copies a crop, and one uint8 resize for several crops of a clip. Memory holds the
+clips, some mebibytes of frames, and two of crops for each clip that is being filled, however long the video.
 
 What comes out for a request does not depend on which others are served with it: its outcome is taken at the moment
 when its last sample is answered, whatever the rest of the file holds.

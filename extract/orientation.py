@@ -24,7 +24,7 @@ class Orientation:
 
     def upright(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The frame (height, width, 3) as a player shows it; a view where nothing is to be done, else a copy."""
-        if self == Orientation():
+        if not (self.rotation_degrees or self.mirrored):
             return rgb
         if self.mirrored:
             rgb = rgb[:, ::-1]

@@ -1,3 +1,4 @@
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,20 +160,23 @@ def test_colours_follow_the_matrix_and_range_that_the_stream_names(
 
 
 @pytest.mark.parametrize("waiting_bytes", [1, 60_000, 1 << 30])
-@pytest.mark.parametrize("batch_bytes", [1, 50_000, 1 << 30])
-def test_the_bits_do_not_depend_on_the_batches_of_the_resize(
+@pytest.mark.parametrize(("clip_bytes", "clips_at_once"), [(1, 32), (50_000, 1), (50_000, 2), (1 << 22, 32)])
+def test_the_bits_do_not_depend_on_how_many_crops_are_resized_together(
     tmp_path: Path,
     make_painted_video: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     waiting_bytes: int,
-    batch_bytes: int,
+    clip_bytes: int,
+    clips_at_once: int,
 ) -> None:
     path = make_painted_video(tmp_path / "a.mp4")
     # The last one shows each frame several times.
     coordinates = np.concatenate([clip(0, 1.9, bottom=0.9), clip(0.3, 1.2, left=0.2, flip=1), clip(1.0, 1.1)])
     expected = frames_of(path, coordinates, num_frames=9)
     monkeypatch.setattr(clip_pixels, "WAITING_BYTES", waiting_bytes)
-    monkeypatch.setattr(clip_pixels, "BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr(clip_pixels, "CLIP_BYTES", clip_bytes)
+    monkeypatch.setattr(clip_pixels, "_SPARE", deque(maxlen=2))
+    monkeypatch.setattr(clip_pixels, "CLIPS_AT_ONCE", clips_at_once)
     assert frames_of(path, coordinates, num_frames=9).tobytes() == expected.tobytes()
 
 
