@@ -14,8 +14,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.evaluate.result import EvaluationRecord, read_results
+from scale_video.evaluate.representations import RAW_REPRESENTATIONS
+from scale_video.evaluate.result import PROTOCOLS, EvaluationRecord, read_results
 from scale_video.extract.clip_decoders import DecodeLimits
+from scale_video.pipelines.cells import Located
+from scale_video.pipelines.chosen_rows import CLASS_METRIC
 from scale_video.pipelines.evaluation import record_digests
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, results_path, run_dir
 from scale_video.pipelines.preset import Preset
@@ -150,6 +153,29 @@ class ReportSources:
             raise NotThereError(f"There are results of {what}.", self.command("evaluate"))
         name = self._target_name(found)
         return [record for record in found if record.target == name]
+
+    @property
+    def own_rows(self) -> list[Located]:
+        """Rows of this experiment; of the raw features, which know of none, also those that another one probed.
+
+        Raises:
+            NotThereError, ValueError: as ``records``.
+        """
+        name = self.experiment.experiment
+        return [
+            Located(record, self.results_folder)
+            for record in self.records
+            if (record.preset == name or record.representation in RAW_REPRESENTATIONS) and not record.pretrained_on
+        ]
+
+    @property
+    def class_rows(self) -> dict[str, list[EvaluationRecord]]:
+        """Those of them that are about videos of one class each, by protocol in their usual order."""
+        found: dict[str, list[EvaluationRecord]] = defaultdict(list)
+        for one in sorted(self.own_rows, key=lambda one: PROTOCOLS.index(one.record.protocol)):
+            if one.record.metric == CLASS_METRIC:
+                found[one.record.protocol].append(one.record)
+        return found
 
     @property
     def num_of_other_features(self) -> int:
