@@ -167,7 +167,7 @@ def run_embed(request: EmbedRequest) -> EmbedResult:
 def _of_store(request: EmbedRequest, loaded: LoadedAggregator, output: Path) -> EmbedResult:
     started = time.perf_counter()
     assert request.store is not None
-    store = open_stores(request.store)
+    store = open_stores(request.store, several_datasets=True)
     chosen = Features.choose(store, loaded, path=request.checkpoint, view=request.view, backbone=request.backbone)
     described = chosen.describe()
 
@@ -255,7 +255,11 @@ def _recipe(request: EmbedRequest, loaded: LoadedAggregator) -> FeatureRecipe:
             )
         return recipe
     chosen = Features.choose(
-        open_stores(request.store), loaded, path=request.checkpoint, view=request.view, backbone=None
+        open_stores(request.store, several_datasets=True),
+        loaded,
+        path=request.checkpoint,
+        view=request.view,
+        backbone=None,
     )
     return FeatureRecipe.of_store(chosen.store, view=chosen.view, backbone=chosen.backbone)
 

@@ -34,7 +34,7 @@ from scale_video.pipelines.recorded_backbone import check_recorded, load_recorde
 from scale_video.pipelines.strips import StripOrder, write_strips
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.read import FeatureStore
-from scale_video.store.union import ReadableStore, open_stores
+from scale_video.store.union import DatasetUnion, ReadableStore, open_stores
 
 REPRESENTATIONS: Final = ("x", "h", "cls", "x+h", "x+cls", "h+cls", "x+h+cls")
 
@@ -111,7 +111,7 @@ def run_search(request: SearchRequest) -> SearchResult:
         ValueError: no such video or file, a query without features, embeddings or a checkpoint of other features.
     """
     by = _representation(request)
-    store = open_stores(request.store)
+    store = open_stores(request.store, several_datasets=True)
     loaded = load_for_use(request.checkpoint) if request.checkpoint is not None else None
     chosen = Features.choose(store, loaded, path=request.checkpoint, view=request.view, backbone=request.backbone)
     vectors = VectorsOf(loaded, by, flips=chosen.flips, device=choose(request.device, "auto")[0])
@@ -144,11 +144,8 @@ def _representation(request: SearchRequest) -> str:
 
 def _query(request: SearchRequest, chosen: Features) -> _Query:
     store, text = chosen.store, request.query
-    stores = (store,) if isinstance(store, FeatureStore) else store.stores
-    found = find_in_stores(stores, text, data_root=request.data_root)
-    if found is not None:
-        one, row = found
-        row += sum(before.num_videos for before in stores[: stores.index(one)])
+    row = _row(store, text, data_root=request.data_root)
+    if row is not None:
         features = store.read_features(chosen.view, chosen.backbone, np.array([row]))
         if not features.valid.any():
             raise ValueError(
@@ -161,6 +158,18 @@ def _query(request: SearchRequest, chosen: Features) -> _Query:
     close = close_matches(store.ids, text)
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise ValueError(f"{text!r} is neither a file nor a video of store {request.store!r}{hint}")
+
+
+def _row(store: ReadableStore, text: str, *, data_root: Path | None) -> int | None:
+    """The row of the video that a text means; of several data sets also by the id that it has among them."""
+    if isinstance(store, DatasetUnion) and text in store.ids:
+        return store.ids.index(text)
+    stores = (store,) if isinstance(store, FeatureStore) else store.stores
+    found = find_in_stores(stores, text, data_root=data_root)
+    if found is None:
+        return None
+    one, row = found
+    return row + sum(before.num_videos for before in stores[: stores.index(one)])
 
 
 def _of_file(request: SearchRequest, chosen: Features, path: Path) -> _Query:

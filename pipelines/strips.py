@@ -14,6 +14,7 @@ from scale_video.pipelines.console import note
 from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.find_video import resolve_data_root
 from scale_video.pipelines.row_clips import row_order
+from scale_video.store.read import FeatureStore
 from scale_video.store.union import ReadableStore, member_row
 
 
@@ -42,7 +43,8 @@ def write_strips(
 ) -> list[Path | None]:
     """Write a png for each pair of clips: ``<rank>-<video>.png``.
 
-    A file that is not on this machine, or cannot be decoded any more, leaves a note and no picture.
+    A file that is not on this machine, or cannot be decoded any more, leaves a note and no picture. Pictures of
+    other searches stay in the folder, and are counted in a note.
 
     Args:
         folder: Where they go; made if absent.
@@ -50,7 +52,7 @@ def write_strips(
         store: Whose videos were searched.
         recipe: Of the features that were searched by: the frames are those that the backbone saw.
         query: Its row in the store, or what decodes its file.
-        data_root: Folder of the store's videos.
+        data_root: Folder of the store's videos; None: the usual one of each data set.
         limits: Of the decoders.
 
     Returns:
@@ -58,7 +60,8 @@ def write_strips(
     """
     try:
         recipe.check_complete()
-        root = resolve_data_root(member_row(store, 0)[0], data_root)
+        members = (store,) if isinstance(store, FeatureStore) else store.stores
+        roots = {one.url: resolve_data_root(one, data_root) for one in members}
     except ValueError as error:
         note(f"no strips: {error}")
         return [None] * len(orders)
@@ -72,7 +75,7 @@ def write_strips(
             clips=np.array([clip]),
             num_frames=recipe.num_frames,
             frame_size=recipe.frame_size,
-            root=root,
+            root=roots[one.url],
         )
 
     folder = folder.expanduser()
@@ -91,6 +94,8 @@ def write_strips(
             if above is not None and below is not None:
                 path.write_bytes(encode_png(np.concatenate([above, below])))
             written.append(path if above is not None and below is not None else None)
+    if others := set(folder.glob("*.png")).difference(written):
+        note(f"{len(others)} other pictures in {folder} are not of this search")
     return written
 
 

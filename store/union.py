@@ -37,7 +37,7 @@ def open_stores(urls: str | Path, *, several_datasets: bool = False) -> "Feature
     """Open a store, or several that are separated by commas: ``a.zarr,b.zarr``.
 
     A comma always separates; the path of a store cannot hold one. Stores of several data sets are a ``DatasetUnion``,
-    where that is asked for.
+    where these are allowed.
 
     Raises:
         StoreError: one of them cannot be opened.
@@ -49,7 +49,8 @@ def open_stores(urls: str | Path, *, several_datasets: bool = False) -> "Feature
         return FeatureStore.open(parts[0])
     try:
         stores = [FeatureStore.open(part) for part in parts]
-        return DatasetUnion(stores) if several_datasets else StoreUnion(stores)
+        differ = len({store.attributes.get("dataset") for store in stores}) > 1
+        return DatasetUnion(stores) if several_datasets and differ else StoreUnion(stores)
     except StoreNotFoundError as error:
         if Path(str(urls)).expanduser().exists():
             raise StoreNotFoundError(
@@ -269,6 +270,15 @@ class DatasetUnion(StoreUnion):
     Ids carry the name of their data set, for two of them may use one path for different videos. Labels and splits are
     those of each store: what they mean differs between data sets.
     """
+
+    def __init__(self, stores: Sequence[FeatureStore]) -> None:
+        """Compare what is true of all videos.
+
+        Raises:
+            PlanMismatchError: two stores of one data set have a video in common.
+        """
+        super().__init__(stores)
+        self.attributes = {**self.attributes, "dataset": ",".join(self.datasets)}
 
     def _merged(self) -> MergedTable:
         return merge_tables(

@@ -5,15 +5,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zarr
 from click.testing import Result
 
-from scale_video.aggregate.checkpoint import load_record
+from scale_video.aggregate.checkpoint import load_aggregator, load_record
+from scale_video.aggregate.embed import embed_videos
 from scale_video.pipelines.evaluation import run_evaluation
 from scale_video.pipelines.paths import ExperimentRequest
 from scale_video.pipelines.pretraining import TrainingResources, run_pretraining
+from scale_video.pipelines.search import SearchRequest, run_search
 from scale_video.store.errors import PlanMismatchError
+from scale_video.store.union import open_stores
 
 MakeStore = Callable[..., str]
 Requests = Callable[..., ExperimentRequest]
@@ -63,6 +67,29 @@ def test_test_videos_that_were_seen_are_found_in_each_data_set(datasets: str, re
         assert [(record.seen, record.num_test) for record in records] == [(False, num_test)]
         with pytest.raises(ValueError, match="was pre-trained on test videos of this split"):
             run_evaluation(alone, protocols=("knn",), representations=("x+cls",), checkpoints=(of_all,))
+
+
+def test_several_data_sets_are_embedded_and_searched_as_one(run_cli: Run, datasets: str, request_for: Requests) -> None:
+    """Their videos are told apart by ids that carry the data set's name; of a path that both have, the first's."""
+    [checkpoint] = run_pretraining(replace(request_for(datasets), dataset="first,second"))
+    assert "71 videos, 1 without features left out" in run_cli("embed", datasets, "--checkpoint", checkpoint).stdout
+    group = zarr.open_group("embeddings.zarr", mode="r")
+    assert group.attrs["dataset"] == "first,second"
+    ids, paths = group["id"][:].tolist(), group["path"][:].tolist()
+    assert (ids[0], paths[0], ids[40], paths[40]) == ("first:a/00.mp4", "a/00.mp4", "second:a/00.mp4", "a/00.mp4")
+    stored = open_stores(datasets.split(",")[1]).read_features("random", "tiny")
+    vectors = embed_videos(load_aggregator(checkpoint).model, stored.take(np.array([5])), flips=True)
+    np.testing.assert_allclose(group["cls"][ids.index("second:b/05.mp4")], vectors.cls[0], atol=1e-5)
+
+    found = run_search(SearchRequest(datasets, "second:b/05.mp4", checkpoint, top=100))
+    again = run_search(SearchRequest(datasets, "45", checkpoint, top=100, embeddings=Path("embeddings.zarr")))
+    assert (found.query, len(found.hits), found.num_searched) == ("second:b/05.mp4", 70, 71)
+    assert [(hit.id, hit.path) for hit in found.hits] == [(hit.id, hit.path) for hit in again.hits]
+    assert {hit.id for hit in found.hits} == set(ids) - {found.query}
+    assert run_search(SearchRequest(datasets, "b/05.mp4", checkpoint)).query == "first:b/05.mp4"
+    shown = run_cli("search", datasets, "--query", "45", "--checkpoint", checkpoint, "--top", 71).stdout
+    assert "first:a/00.mp4" in shown
+    assert " a/38.mp4" in shown  # the first data set alone has such a path
 
 
 def test_videos_of_a_third_data_set_were_not_seen(

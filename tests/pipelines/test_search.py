@@ -231,6 +231,7 @@ def test_strips_show_both_clips(trained_folder: Any, run_cli: Cli, tmp_path: Pat
     result = run_cli(*common, "--data", data)
     assert [hit["strip"] is None for hit in json.loads(result.stdout)["hits"]] == [False, True, False]
     assert f"{hits[1]['path']}': missing, " in result.stderr
+    assert "1 other pictures in found are not of this search" in result.stderr  # that of the file, from before
     nowhere = run_cli("search", trained_folder.store, "--query", "2", "--strips", "none")
     assert "no strips: the videos of data set 'folder' have no usual place" in nowhere.stderr
     assert "nearest of 9 videos by x of random/motion3d" in nowhere.stdout
