@@ -98,9 +98,10 @@ imports: $(READY)
 docs: $(READY) ## build the documentation as a site, build/docs/index.html (warnings are errors)
 	$(BIN)/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs
 
-# Many tests wait: for processes that start, and for time limits. Two files at a time suit two cores.
+# Many tests wait: for processes that start, and for time limits. Two files at a time suit two cores; in the order of
+# tests/conftest.py, not the fewest tests last, which are the longest.
 test: $(READY) ## run the tests (TEST_PROCESSES=0: one after the other, as a debugger needs them)
-	$(BIN)/python -m pytest --numprocesses "$(TEST_PROCESSES)" --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses "$(TEST_PROCESSES)" --dist loadfile --no-loadscope-reorder $(ARGS)
 
 torture: $(READY) ## kill workers, decoders and clients for MINUTES, and fuzz at length
 	SCALE_VIDEO_TORTURE="$(MINUTES)" $(BIN)/python -m pytest -s tests/pipelines/test_torture.py tests/extract/test_fuzz.py $(ARGS)

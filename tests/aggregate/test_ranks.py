@@ -1,6 +1,5 @@
 """Two processes that train together, against one that sees the whole batch."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -24,11 +23,8 @@ UNEVEN = 53
 
 
 @pytest.fixture(scope="module")
-def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("two_ranks", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def program(module_at) -> ModuleType:
+    return module_at("aggregate/two_ranks.py")
 
 
 @pytest.fixture(scope="module")

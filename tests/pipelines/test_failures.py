@@ -1,7 +1,6 @@
 """``scale-video failures``: all that could not be had, once each, as table, JSON and CSV."""
 
 import csv
-import importlib.util
 import io
 import json
 import subprocess
@@ -30,15 +29,9 @@ UNPLANNED = ("plan", "corrupt", "klasse ß/6 视频.mp4", "holds no stream that 
 
 
 @pytest.fixture(scope="module")
-def small() -> ModuleType:
+def small(module_at: Callable[[str], ModuleType]) -> ModuleType:
     """The store tests' module of small stores."""
-    path = Path(__file__).parents[1] / "store" / "small_store.py"
-    spec = importlib.util.spec_from_file_location("small_store", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at("store/small_store.py")
 
 
 @pytest.fixture

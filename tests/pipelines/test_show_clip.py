@@ -1,6 +1,5 @@
 """``scale-video show``: the file shows the frames that the coordinates name, and mistakes say what to do."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -31,15 +30,9 @@ CLIPS = np.array(
 
 
 @pytest.fixture(scope="module")
-def painted() -> ModuleType:
+def painted(module_at: Callable[[str], ModuleType]) -> ModuleType:
     """The makers of painted videos beside the extraction's tests."""
-    path = Path(__file__).parents[1] / "extract" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("painted_videos", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at("extract/conftest.py")
 
 
 def ramp(number: int) -> NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """Tables of videos and LVU through the command line, with real files: parts, labels, numbers, failures."""
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -31,17 +30,9 @@ gone.mp4,none,,,,,,
 
 
 @pytest.fixture(scope="module")
-def parts_tests() -> ModuleType:
+def parts_tests(module_at: Callable[[str], ModuleType]) -> ModuleType:
     """The painted videos, and the cutting of them, of the extraction's tests."""
-    modules = []
-    for name in ("conftest", "test_parts"):
-        path = Path(__file__).parents[1] / "extract" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"{name}_of_extraction", path)
-        assert spec is not None
-        assert spec.loader is not None
-        modules.append(importlib.util.module_from_spec(spec))
-        spec.loader.exec_module(modules[-1])
-    painted, parts = modules
+    painted, parts = module_at("extract/conftest.py"), module_at("extract/test_parts.py")
     parts.write_painted_video = painted.write_painted_video
     return parts
 

@@ -1,6 +1,5 @@
 """Small stores, and a Python that does not know this package."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,14 +13,9 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def small() -> ModuleType:
-    """The module ``small_store`` beside this file; a test folder is no package to import it from."""
-    spec = importlib.util.spec_from_file_location("small_store", Path(__file__).with_name("small_store.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def small(module_at: Callable[[str], ModuleType]) -> ModuleType:
+    """The module ``small_store`` beside this file."""
+    return module_at("store/small_store.py")
 
 
 @pytest.fixture(scope="session")
