@@ -1,9 +1,13 @@
-"""Goes through an epoch of a store's clips in a process of its own; prints how much memory that took, and the videos.
+"""Goes through epochs of a store's clips, each in a process of its own; prints how much memory it took, and the videos.
 
-A process that forks off another one leaves it freed memory to fill, which then does not show as growth.
+    python stream_growth.py STORE CONFIG LIMIT NUM_VIDEOS FEW KIND [KIND ...]
+
+The processes are forked off this one, which has imported everything and done nothing else: one that has worked leaves
+them freed memory to fill, which then does not show as growth.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -24,7 +28,7 @@ def status(entry: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def main(url: str, config: PretrainConfig, kind: str, *, limit: int, num_videos: int, few: int) -> None:
+def measure(url: str, config: PretrainConfig, kind: str, *, limit: int, num_videos: int, few: int) -> None:
     """Print by how much the most memory exceeded that before the features were opened, and the videos seen."""
     torch.set_num_threads(1)
     store = FeatureStore.open(url)
@@ -39,16 +43,14 @@ def main(url: str, config: PretrainConfig, kind: str, *, limit: int, num_videos:
     Path("/proc/self/clear_refs").write_text("5")  # forgets what the most was
     before = status("VmRSS")
     seen = epoch(num_videos)
-    print(json.dumps((status("VmHWM") - before, seen)))
+    print(json.dumps((status("VmHWM") - before, seen)), flush=True)
 
 
 if __name__ == "__main__":
-    url, config, kind, limit, num_videos, few = sys.argv[1:]
-    main(
-        url,
-        PretrainConfig.from_mapping(json.loads(config)),
-        kind,
-        limit=int(limit),
-        num_videos=int(num_videos),
-        few=int(few),
-    )
+    url, config = sys.argv[1], PretrainConfig.from_mapping(json.loads(sys.argv[2]))
+    limit, num_videos, few = map(int, sys.argv[3:6])
+    for kind in sys.argv[6:]:
+        if os.fork() == 0:
+            measure(url, config, kind, limit=limit, num_videos=num_videos, few=few)
+            sys.exit()
+        assert os.wait()[1] == 0, kind
