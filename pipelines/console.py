@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -19,6 +20,8 @@ from rich.text import Text
 _LOG_LINES = 10
 """Where stderr is no terminal, progress is a line at each tenth of the work."""
 _ANY_WIDTH = 1_000_000
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn the direction of a text, and lone surrogates."""
 
 
 def stdout() -> Console:
@@ -80,6 +83,20 @@ def ticking(title: str, total: int) -> Iterator[Ticker]:
         yield Ticker(title, total, progress=progress, console=console)
 
 
+def legible(text: str) -> str:
+    r"""A text from anywhere, whose characters that a terminal would obey rather than show are written as escapes.
+
+    >>> legible("a\x1b[2Jb\n.mp4"), legible("Zürich 東京.mp4")
+    ('a\\x1b[2Jb\\n.mp4', 'Zürich 東京.mp4')
+    """
+    return _UNSEEN.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def line(text: str) -> None:
+    """One line on stdout; nothing in it is markup."""
+    click.echo(legible(text))
+
+
 def note(message: str) -> None:
     """One line on stderr; nothing in it is markup."""
     _say(message, prefix="warning:", style="yellow")
@@ -91,7 +108,7 @@ def report_error(message: str) -> None:
 
 
 def _say(message: str, *, prefix: str, style: str) -> None:
-    text = Text(message)
+    text = Text(legible(message))
     if message.startswith(prefix):
         text.stylize(style, 0, len(prefix))
     stderr().print(text)
@@ -109,11 +126,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     table = Table()
     for index, heading in enumerate(columns):
         right = index >= len(columns) - numbers
-        table.add_column(Text(heading), justify="right" if right else "left", overflow="fold")
+        table.add_column(Text(legible(heading)), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(legible(cell)) for cell in row))
     if title:  # a table would fold it to its own width
-        stdout().print(Text(title, style="italic"))
+        stdout().print(Text(legible(title), style="italic"))
     print_whole(table)
 
 

@@ -52,7 +52,7 @@ def _look_at_program() -> Finding:
     revision = git_revision()
     found = version(PROGRAM) + (f", revision {revision}" if revision else "")
     if revision and SETTINGS.stat().st_mtime > _installed_at():
-        advice = "what is compared here is of then: `make setup`, or pip install -e ."
+        advice = "the ranges that are compared here are older ones: `make setup`, or pip install -e ."
         return Finding("packages", PROGRAM, "warning", f"{found}; setup.cfg is newer than the installation", advice)
     return Finding("packages", PROGRAM, "ok", found)
 

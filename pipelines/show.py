@@ -10,7 +10,7 @@ import click
 from scale_video.evaluate.result import LOWER_IS_BETTER, EvaluationRecord
 from scale_video.pipelines.cells import Cell, Column, Located, column_of, make_cell, spread_notes
 from scale_video.pipelines.comparison import Comparison
-from scale_video.pipelines.console import note, print_table
+from scale_video.pipelines.console import line, note, print_table
 from scale_video.pipelines.demo import DemoResult
 from scale_video.pipelines.headings import TABLE_ORDER, metric_title, origin_title, shown
 from scale_video.pipelines.per_class import ClassScore
@@ -43,10 +43,10 @@ def records_table(records: Sequence[EvaluationRecord], *, title: str, folder: Pa
     headings = ("representation", *(column.title(with_metric=bool(others)) for column in columns))
     unit = "" if others else f": {metric_title(metric, with_unit=True)}"
     print_table(f"{title}{unit}", headings, rows, numbers=len(columns))
-    for line in spread_notes(cells.values()):
-        click.echo(line)
+    for spread in spread_notes(cells.values()):
+        line(spread)
     for text in dict.fromkeys(record.note for record in records if record.note):
-        click.echo(f"note: {text}")
+        line(f"note: {text}")
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from scale_video.pipelines.console import print_whole, stdout
+from scale_video.pipelines.console import legible, print_whole, stdout
 from scale_video.pipelines.doctor import Diagnosis
 from scale_video.pipelines.finding import State
 
@@ -23,9 +23,9 @@ def diagnosis(found: Diagnosis) -> None:
         table.add_row(Text(topic, style="bold"))
         for finding in findings:
             state = Text(f"  {finding.state}", style=_STYLES[finding.state])
-            table.add_row(state, Text(finding.name), Text(finding.found))
+            table.add_row(state, Text(legible(finding.name)), Text(legible(finding.found)))
             if finding.advice:
-                table.add_row("", "", Text(f"→ {finding.advice}"))
+                table.add_row("", "", Text(legible(f"→ {finding.advice}")))
     print_whole(table)
     counts = Counter(finding.state for finding in found.findings)
     summary = ", ".join(f"{counts[state]} {state}" for state in _STYLES if counts[state])

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import click
-
 from scale_video.extract.forecast import BLOCK_SECONDS, Forecast, predicted_block_size
 from scale_video.extract.job import JobProgress
 from scale_video.extract.plan_store import PlanReport
-from scale_video.pipelines.console import print_table
+from scale_video.pipelines.console import line, print_table
 from scale_video.pipelines.extraction import ExtractionResult
 from scale_video.store.amounts import size_text, time_text
 
@@ -44,8 +42,8 @@ def plan_report(report: PlanReport) -> None:
         "same content in training and test", [(train, "train", f"= test {test}") for train, test in report.leaking]
     )
     if report.forecast is not None:
-        for line in _advice(report, report.forecast):
-            click.echo(line)
+        for advice in _advice(report, report.forecast):
+            line(advice)
 
 
 def _per_video(report: PlanReport, view: str) -> str:
@@ -111,20 +109,20 @@ def extraction_result(result: ExtractionResult, *, profile: bool = False) -> Non
     print_table(f"videos by status, {result.store}", columns, rows, numbers=len(statuses))
     if result.progress.num_clips:
         rate = result.progress.num_clips / result.seconds
-        click.echo(f"{result.progress.num_clips} features in {time_text(result.seconds)}, {rate:.0f} clips/s")
+        line(f"{result.progress.num_clips} features in {time_text(result.seconds)}, {rate:.0f} clips/s")
     if profile:
         _profile(result.progress)
     for name, report in result.reports.items():
         _list_videos(name, [(f.path, f.status.name.lower(), f.error) for f in report.failures])
     if result.lost_blocks:
         lost = ", ".join(map(str, result.lost_blocks))
-        click.echo(f"blocks whose workers died again and again, not extracted: {lost}")
+        line(f"blocks whose workers died again and again, not extracted: {lost}")
 
 
 def _profile(progress: JobProgress) -> None:
     """Print shares of the workers' time, and of the time of their decoding processes, which run beside them."""
     if not progress.block_seconds:
-        click.echo("nothing was extracted: there is no time to share out")
+        line("nothing was extracted: there is no time to share out")
         return
     parts = {"wait": progress.wait_seconds, "forward": progress.forward_seconds, "write": progress.write_seconds}
     rest = progress.block_seconds - sum(parts.values())
@@ -143,8 +141,8 @@ def _shares(whose: str, seconds: dict[str, float], *, total: float) -> list[tupl
 def _list_videos(title: str, videos: Sequence[tuple[str, str, str]]) -> None:
     if not videos:
         return
-    click.echo(f"{title}: {len(videos)}")
+    line(f"{title}: {len(videos)}")
     for path, status, error in videos[:MAX_LISTED]:
-        click.echo(f"  {status}  {path}" + (f"  {error}" if error else ""))
+        line(f"  {status}  {path}" + (f"  {error}" if error else ""))
     if len(videos) > MAX_LISTED:
-        click.echo(f"  … and {len(videos) - MAX_LISTED} more; `scale-video failures` lists them all")
+        line(f"  … and {len(videos) - MAX_LISTED} more; `scale-video failures` lists them all")

@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from scale_video.pipelines.console import as_values, note, print_table, stdout
+from scale_video.pipelines.console import as_values, legible, line, note, print_table, stdout
 from scale_video.pipelines.drift import DriftReport
 from scale_video.pipelines.failures import PLAN, FailureListing, FailureRecord
 from scale_video.pipelines.inspection import StoreInfo
@@ -28,8 +28,8 @@ COLUMNS = ("features", "status", "path", "error")
 
 def verify_report(report: VerifyReport) -> None:
     """Print what is damaged, and how much was checked."""
-    for line in report.damaged:
-        click.echo(line)
+    for damage in report.damaged:
+        line(damage)
     verdict = f"{len(report.damaged)} damaged" if report.damaged else "sound"
     click.echo(f"{report.num_committed} of {report.num_blocks} blocks committed, {verdict}")
 
@@ -76,14 +76,14 @@ def failures_table(listing: FailureListing) -> None:
             for column in COLUMNS[2:]:
                 table.add_column(column, overflow="fold", ratio=1)
             for record in batch:
-                table.add_row(*(Text(cell) for cell in _cells(record)))
+                table.add_row(*(Text(legible(cell)) for cell in _cells(record)))
             console.print(table, soft_wrap=False)
     else:
         for record in records:
             features, status, path, error = _cells(record)
-            click.echo(f"{features}  {status:<15}  {path}  {error}".rstrip())
-    for line in _summary(counts):
-        click.echo(line)
+            line(f"{features}  {status:<15}  {path}  {error}".rstrip())
+    for said in _summary(counts):
+        line(said)
 
 
 def failures_json(listing: FailureListing) -> None:
@@ -101,8 +101,8 @@ def failures_csv(listing: FailureListing, file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(_cells(record) for record in _counted(listing, counts))
-    for line in _summary(counts):
-        note(line)
+    for said in _summary(counts):
+        note(said)
 
 
 def _counted(records: Iterable[FailureRecord], counts: Counter[tuple[bool, VideoStatus]]) -> Iterator[FailureRecord]:
@@ -165,8 +165,8 @@ def drift_report(report: DriftReport) -> None:
             ],
             numbers=2,
         )
-    for line in report.problems:
-        click.echo(line)
+    for problem in report.problems:
+        line(problem)
     click.echo(f"recomputed features are {'sound' if report.sound else 'not sound'} (tolerance {report.tolerance:g})")
 
 
@@ -187,7 +187,7 @@ def shown_clip(clip: "ShownClip") -> None:
     if clip.backbone is not None:
         rows.append((f"feature of {clip.backbone}", clip.feature))
     print_table(clip.store, ("", ""), rows)
-    click.echo(f"{clip.output}: {clip.output_format}")
+    line(f"{clip.output}: {clip.output_format}")
 
 
 def _augmentation(parameters: Mapping[str, float]) -> str:

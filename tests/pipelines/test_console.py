@@ -1,5 +1,6 @@
 """Tables, notes and errors: on a terminal, in a pipe, and with names that look like markup."""
 
+import doctest
 import os
 import pty
 import re
@@ -11,8 +12,9 @@ from collections.abc import Mapping
 import pytest
 from click.testing import CliRunner
 
+from scale_video.pipelines import console
 from scale_video.pipelines.cli import main
-from scale_video.pipelines.console import note, print_table, report_error, ticking
+from scale_video.pipelines.console import line, note, print_table, report_error, ticking
 
 HOSTILE = "<script>alert(1)</script> [bold red]no[/bold red] :smile:.mp4"
 ESCAPE = "\x1b["
@@ -120,6 +122,20 @@ def test_an_error_is_one_line_and_no_markup(capsys: pytest.CaptureFixture[str]) 
     captured = capsys.readouterr()
     assert captured.err == f"error: first second {HOSTILE}\n{HOSTILE}\n"
     assert captured.out == ""
+
+
+def test_what_a_terminal_would_obey_is_shown_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctest.testmod(console) == (0, 1)
+    name = "a\x1b[2J\x07\r\u202e\udcff\x9b1m.mp4"
+    shown = r"a\x1b[2J\x07\r\u202e\udcff\x9b1m.mp4"
+    print_table(name, (name,), [(name,)])
+    line(name)
+    note(name)
+    report_error(name)
+    captured = capsys.readouterr()
+    assert captured.out.count(shown) == 4
+    assert captured.err.count(shown) == 1  # an error joins its lines, so blanks are blanks there
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", captured.out + captured.err)
 
 
 def test_progress_of_nothing_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
