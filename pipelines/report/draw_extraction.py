@@ -19,6 +19,9 @@ from scale_video.pipelines.report.figures import COLOURS, WIDTH, legend_above, n
 from scale_video.store.clip_coverage import TIME_BINS, ClipCoverage
 
 _HEIGHT: Final = 320
+_UNITS: Final = (("seconds", 1), ("minutes", 60), ("hours", 3600))
+_MOST: Final = 180
+"""Of a unit on an axis; of more, the next larger one is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +30,25 @@ class SpeedLine:
 
     name: str
     ends: Sequence[float]
-    """Of intervals, in minutes since the job began; each begins where the one before ends, the first at 0."""
+    """Of intervals, in seconds since the job began; each begins where the one before ends, the first at 0."""
     rates: Sequence[float]
     """Clips a second in each."""
 
 
 def draw_speed(lines: Sequence[SpeedLine]) -> Any:
     """Draw a stair per job, each step as wide as the time that it is the mean of."""
-    made: Any = new_figure(height=_HEIGHT, x_axis_label="minutes since the job began", y_axis_label="clips a second")
+    longest = max(line.ends[-1] for line in lines)
+    unit, seconds = next(each for each in _UNITS if longest <= each[1] * _MOST or each is _UNITS[-1])
+    made: Any = new_figure(height=_HEIGHT, x_axis_label=f"{unit} since the job began", y_axis_label="clips a second")
     made.y_range.start = 0
     for index, line in enumerate(lines):
         name = plain(line.name)
-        minutes = np.repeat([0.0, *line.ends], 2)[1:-1]
+        times = np.repeat([0.0, *line.ends], 2)[1:-1] / seconds
         rates = np.repeat(line.rates, 2)
-        source = ColumnDataSource({"minutes": minutes, "rate": rates, "name": [name] * len(rates)})
+        source = ColumnDataSource({"time": times, "rate": rates, "name": [name] * len(rates)})
         colour = COLOURS[index % len(COLOURS)]
-        drawn = made.line("minutes", "rate", source=source, color=colour, line_width=2, legend_label=name)
-        tips = [("", "@name"), ("minute", "@minutes{0.0}"), ("clips a second", "@rate{0.0}")]
+        drawn = made.line("time", "rate", source=source, color=colour, line_width=2, legend_label=name)
+        tips = [("", "@name"), (unit, "@time{0.0}"), ("clips a second", "@rate{0.0}")]
         made.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
     legend_above(made, num_columns=3)
     return made

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from scale_video.pipelines.extraction_journal import JobRecord, JobWent
@@ -154,17 +155,23 @@ def _job_row(job: JobRecord) -> tuple[str, ...]:
 
 
 def speed_line(job: JobRecord) -> SpeedLine:
-    """Speeds between notes that lie a sixtieth of the job apart or more, and between which a block was finished."""
+    """Speeds between notes that lie a sixtieth of the job apart or more, and between which a block was finished.
+
+    What is left at the end makes a step of its own where it is as long, be it without a block; else it is a part of the
+    last one.
+    """
     least = job.seconds / _MAX_STEPS
-    ends, rates = [], []
-    seconds = clips = 0.0
+    notes: list[tuple[float, int]] = [(0.0, 0)]
     for went in job.went:
-        is_last = went is job.went[-1]
-        if went.seconds > seconds and (is_last or (went.seconds - seconds >= least and went.num_clips > clips)):
-            ends.append(went.seconds / 60)
-            rates.append((went.num_clips - clips) / (went.seconds - seconds))
-            seconds, clips = went.seconds, went.num_clips
-    return SpeedLine(when(job.began.time), ends, rates)
+        if went.seconds - notes[-1][0] >= least and went.num_clips > notes[-1][1]:
+            notes.append((went.seconds, went.num_clips))
+    last = job.went[-1].seconds, job.went[-1].num_clips
+    if len(notes) > 1 and last[0] - notes[-1][0] < least:
+        notes.pop()
+    if last[0] > notes[-1][0]:
+        notes.append(last)
+    rates = [(clips - before) / (end - begin) for (begin, before), (end, clips) in pairwise(notes)]
+    return SpeedLine(when(job.began.time), [seconds for seconds, _ in notes[1:]], rates)
 
 
 def _times(sources: ReportSources) -> Iterator[Block]:
