@@ -1,8 +1,9 @@
-"""Video vectors in half the memory: centred, of length 1, in float16, with their lengths beside them.
+"""Video vectors in half the memory: centred, of length 1, in 16 bits a number, with their lengths beside them.
 
-Centring comes first, for rounding: a float16 keeps 11 bits, and of a feature of 5 ± 0.1 most of what tells videos apart
-would be gone. So vectors are centred by the mean of the first ones as they come, and by that of all when all are there.
-Cosines are off by some 1e-5 then (docs/decisions/0022-explorer.md).
+Sixteen bits are whole numbers times the largest of a vector's: ten times as exact here as float16, which spends bits on
+exponents that all lie close together; cosines are off by some 1e-5. Centring comes before rounding, since of a feature
+of 5 ± 0.1 most of what tells videos apart would be lost: by the mean of the first vectors as they come, and by that of
+all when all are there.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from scale_video.evaluate.neighbours import directions
 
 _ROWS_AT_A_TIME: Final = 8192
 _MIN_LENGTH: Final = 1e-12
+_LARGEST: Final = 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +27,27 @@ class Directions:
 
     rows: NDArray[np.int64]
     """Of the videos in their store, ascending, shape (N,)."""
-    units: NDArray[np.float16]
-    """Shape (N, D)."""
+    codes: NDArray[np.int16]
+    """Shape (N, D): times ``scales``, the centred vectors divided by their lengths."""
+    scales: NDArray[np.float32]
+    """Shape (N,)."""
     lengths: NDArray[np.float32]
     """Of the centred vectors, shape (N,)."""
     mean: NDArray[np.float32]
     """What they were centred by, shape (D,)."""
 
-    def products(self, place: int) -> NDArray[np.float32]:
-        """Cosines of all videos with the one at a place, shape (N,)."""
-        query = torch.from_numpy(self.units[place].astype(np.float32))
-        found = np.empty(len(self.units), np.float32)
-        for piece in _pieces(len(found)):
-            found[piece] = (torch.from_numpy(self.units[piece]).float() @ query).numpy()
+    def direction(self, place: int) -> NDArray[np.float32]:
+        """That of the video at a place, shape (D,)."""
+        found: NDArray[np.float32] = self.codes[place] * self.scales[place]
         return found
+
+    def cosines_with(self, direction: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosines of all videos with a vector that is centred and of length 1, shape (N,)."""
+        query = torch.from_numpy(direction)
+        found = np.empty(len(self.codes), np.float32)
+        for piece in _pieces(len(found)):
+            found[piece] = (torch.from_numpy(self.codes[piece]).float() @ query).numpy()
+        return found * self.scales
 
 
 def cosines(parts: Mapping[str, Directions], by: str, place: int) -> NDArray[np.float32]:
@@ -57,10 +66,10 @@ def cosines(parts: Mapping[str, Directions], by: str, place: int) -> NDArray[np.
     """
     chosen = [parts[name] for name in by.split("+")]
     if len(chosen) == 1:
-        return chosen[0].products(place)
+        return chosen[0].cosines_with(chosen[0].direction(place))
     products, squares = (np.zeros(len(chosen[0].rows), np.float32) for _ in range(2))
     for part in chosen:
-        products += part.products(place) * part.lengths * part.lengths[place]
+        products += part.cosines_with(part.direction(place)) * part.lengths * part.lengths[place]
         squares += part.lengths**2
     found: NDArray[np.float32] = products / np.maximum(np.sqrt(squares * squares[place]), _MIN_LENGTH)
     return found
@@ -71,9 +80,9 @@ class DirectionsBuilder:
 
     def __init__(self, num_videos: int) -> None:
         """Prepare for at most so many."""
-        self._num_videos = num_videos
         self._guess: NDArray[np.float32] | None = None
-        self._offsets = np.empty((0, 0), np.float16)
+        self._codes = np.empty((0, 0), np.int16)
+        self._scales = np.empty(num_videos, np.float32)
         self._rows = np.empty(num_videos, np.int64)
         self._sum: NDArray[np.float64] | float = 0.0
         self._filled = 0
@@ -82,11 +91,12 @@ class DirectionsBuilder:
         """Take the vectors of some more rows, shape (n, D), n at least 1."""
         if self._guess is None:
             self._guess = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self._offsets = np.empty((self._num_videos, vectors.shape[1]), np.float16)
+            self._codes = np.empty((len(self._rows), vectors.shape[1]), np.int16)
         offsets = vectors - self._guess
         self._sum = self._sum + offsets.sum(axis=0, dtype=np.float64)
         piece = slice(self._filled, self._filled + len(rows))
-        self._rows[piece], self._offsets[piece] = rows, offsets
+        self._rows[piece] = rows
+        self._codes[piece], self._scales[piece] = _rounded(offsets)
         self._filled = piece.stop
 
     def finish(self) -> Directions:
@@ -97,16 +107,24 @@ class DirectionsBuilder:
         """
         if self._guess is None:
             raise ValueError("no video has features")
-        rows, offsets = self._rows[: self._filled], self._offsets[: self._filled]
+        there = slice(self._filled)
+        rows, codes, scales = self._rows[there], self._codes[there], self._scales[there]
         if (np.diff(rows) <= 0).any():
             raise ValueError("videos must come in the order of the store, each once; make embeddings anew")
         shift = np.asarray(self._sum / self._filled, np.float32)
         lengths = np.empty(self._filled, np.float32)
         for piece in _pieces(self._filled):
-            vectors = offsets[piece].astype(np.float32)
-            lengths[piece] = np.linalg.norm(vectors - shift, axis=1)
-            offsets[piece] = directions(vectors, shift, device="cpu").numpy()
-        return Directions(rows, offsets, lengths, self._guess + shift)
+            offsets = codes[piece].astype(np.float32) * scales[piece, None]
+            lengths[piece] = np.linalg.norm(offsets - shift, axis=1)
+            codes[piece], scales[piece] = _rounded(directions(offsets, shift, device="cpu").numpy())
+        return Directions(rows, codes, scales, lengths, self._guess + shift)
+
+
+def _rounded(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Whole numbers (n, D), and what they are to be multiplied by (n,)."""
+    scales: NDArray[np.float32] = np.abs(vectors).max(axis=1) / np.float32(_LARGEST)
+    codes = np.rint(vectors / np.where(scales > 0, scales, 1)[:, None]).astype(np.int16)
+    return codes, scales
 
 
 def _pieces(num_rows: int) -> Iterator[slice]:

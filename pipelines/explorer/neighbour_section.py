@@ -123,7 +123,11 @@ def _summary(found: "Found", cards: tuple[Card, ...]) -> str:
         return "none; no other video with features is among those that were asked for"
     same = sum(card.same_class for card in cards)
     classes = f"{same} of {len(cards)} share a class with it; " if any(card.classes for card in cards) else ""
-    what = f"all {found.num_compared:,} videos" if found.of_all else f"the {found.num_compared} nearest videos' clips"
+    what = (
+        f"all {found.num_compared:,} videos"
+        if found.of_all
+        else f"all clips of the {found.num_compared} videos whose mean is most like it"
+    )
     return f"{classes}{what} compared in {found.seconds:.2f} s"
 
 

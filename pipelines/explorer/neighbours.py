@@ -1,7 +1,7 @@
 """The nearest videos of a video, or of one of its clips: what ``scale-video search`` finds, kept ready for pages.
 
-All videos are compared, always. All clips of a large store are where that is asked for: else those of the videos that
-are nearest.
+All videos are compared, always. All clips of a large store are where that is asked for: else those of the videos whose
+means are most like the clip.
 """
 
 import threading
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale_video.aggregate.checkpoint import CheckpointError
+from scale_video.evaluate.neighbours import directions
 from scale_video.extract.backbones.placement import choose
 from scale_video.pipelines.embedding import Features, load_for_use
 from scale_video.pipelines.explorer.background import Background, Report, Task
@@ -29,7 +30,7 @@ from scale_video.store.union import ReadableStore
 
 NUM_CANDIDATES: Final = 200
 """Videos whose clips are compared where all clips are too many."""
-EVERYTHING_BYTES: Final = 256 << 20
+EVERYTHING_BYTES: Final = 512 << 20
 """Of features: stores with less have all of their clips compared, which takes a moment."""
 RAW: Final = ("x",)
 LEARNED: Final = ("h", "cls")
@@ -59,7 +60,7 @@ class Found:
     num_compared: int
     """Videos."""
     of_all: bool
-    """Whether no other videos could have been found; else the candidates are those that are nearest as a whole."""
+    """Whether no other videos could have been found; else these are out of those whose means are most like the clip."""
     seconds: float
 
 
@@ -185,15 +186,17 @@ class Neighbourhoods:
         query = self._store.read_features(chosen.view, chosen.backbone, np.array([row]))
         if place is None or not (0 <= clip < query.valid.shape[1] and query.valid[0, clip]):
             return None
+        vectors = VectorsOf(self._loaded if by == "h" else None, by, flips=chosen.flips, device=self._device)
+        vector, part = vectors.of_clips(query)[0, clip], index.parts[by]
         others = np.flatnonzero(among[rows] & (rows != row))
         of_all = everywhere or index.feature_bytes <= EVERYTHING_BYTES or len(others) <= NUM_CANDIDATES
         if of_all:
             runs = self._among(chosen.runs(), rows[others])
         else:
-            others = np.sort(nearest_first(cosines(index.parts, by, place), others, NUM_CANDIDATES))
+            means = part.cosines_with(directions(vector[None], part.mean, device="cpu")[0].numpy())
+            others = np.sort(nearest_first(means, others, NUM_CANDIDATES))
             runs = self._runs_of(chosen, rows[others])
-        vectors = VectorsOf(self._loaded if by == "h" else None, by, flips=chosen.flips, device=self._device)
-        best = best_clips(vectors.of_clips(query)[0, clip], runs, vectors, centre=index.parts[by].mean)
+        best = best_clips(vector, runs, vectors, centre=part.mean)
         found = tuple(
             Neighbour(int(best.rows[one]), float(best.cosines[one]), int(best.clips[one]))
             for one in nearest_first(best.cosines, np.arange(len(best.rows)), top)
@@ -236,7 +239,7 @@ class Neighbourhoods:
         return {name: builder.finish() for name, builder in builders.items()}
 
     def _make_room(self) -> None:
-        while sum(part.units.nbytes for index in self._indices.values() for part in index.parts.values()) > _KEPT_BYTES:
+        while sum(part.codes.nbytes for index in self._indices.values() for part in index.parts.values()) > _KEPT_BYTES:
             del self._indices[next(iter(self._indices))]
 
     def _runs_of(self, chosen: Features, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ClipFeatures]]:

@@ -71,9 +71,15 @@ async def _serve_until_told(
     explorer: Explorer, guard: Guard, sockets: list[socket.socket], on_start: Callable[[str], None]
 ) -> None:
     told, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, told.set)
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def tell() -> None:
+        told.set()
+        for number in heeded:  # a second signal ends it at once
+            loop.remove_signal_handler(number)
+
+    for number in heeded:
+        loop.add_signal_handler(number, tell)
     with serving(explorer, guard, sockets) as address:
         on_start(address)
         await told.wait()

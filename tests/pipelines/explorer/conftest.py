@@ -20,7 +20,7 @@ from scale_video.aggregate.checkpoint import RECORD, TrainingRecord
 from scale_video.aggregate.initial_aggregator import initial_aggregator
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.set_transformer import SetTransformerConfig
-from scale_video.extract.clip_decoders import ClipDecoders, VideoOrder
+from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
 from scale_video.extract.decode import DecodedVideo
 from scale_video.pipelines.explorer.explorer import Explorer, ExploreRequest
 from scale_video.pipelines.explorer.guard import Guard
@@ -204,15 +204,15 @@ def serve() -> Callable[..., AbstractContextManager[Server]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_decoder(_decoders: ClipDecoders) -> Iterator[None]:
-    """All servers share the decoding process of this session, which takes seconds to start; one at a time."""
+def _one_decoder() -> Iterator[None]:
+    """All servers share one decoding process, which takes seconds to start, one after the other."""
     lock = threading.Lock()
+    with closing(ClipDecoders(DecodeLimits())) as decoders, pytest.MonkeyPatch.context() as patch:
 
-    def decode(orders: Iterable[VideoOrder]) -> Generator[DecodedVideo]:
-        with lock:
-            yield from _decoders.decode(orders)
+        def decode(orders: Iterable[VideoOrder]) -> Generator[DecodedVideo]:
+            with lock:
+                yield from decoders.decode(orders)
 
-    with pytest.MonkeyPatch.context() as patch:
         lent = SimpleNamespace(decode=decode, close=lambda: None)
         patch.setattr("scale_video.pipelines.explorer.pictures.ClipDecoders", lambda limits: lent)
         yield
