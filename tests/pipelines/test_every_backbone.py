@@ -51,6 +51,8 @@ def extracted(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Extr
             store,
             "--backbone",
             ",".join(asked.values()),
+            "--runs",
+            folder / "runs",
         ),
         *("--set", "views.random.num_clips=4", "--workers", 1, "--threads", "--no-estimate", "--block-size", 48),
     )

@@ -38,6 +38,8 @@ def extracted(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         1,
         "--threads",
         "--no-estimate",
+        "--runs",
+        store.parent / "runs",
     )
     result = CliRunner().invoke(main, ["extract", *map(str, options)])
     assert result.exit_code == 0, result.output

@@ -53,6 +53,7 @@ def extracted(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """What is printed of the table's extraction into ``mine.zarr``."""
     store = tmp_path_factory.mktemp("stores") / "mine.zarr"
     given = ("--dataset", "mine", "--data", root, "--table", root / "table.csv", "--store", store)
+    given += ("--runs", store.parent / "runs")
     result = CliRunner().invoke(main, ["extract", *map(str, (*given, *FAST, *SHORT)), "--max-failures=2", "--json"])
     assert result.exit_code == 0, result.output
     return result
