@@ -5,15 +5,20 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from scale_video.extract.job import JobProgress, TargetReport, VideoFailure
 from scale_video.pipelines.cli import main
+from scale_video.pipelines.demo import DemoResult
+from scale_video.pipelines.extraction import ExtractionResult
 from scale_video.pipelines.table_values import TableValue
 from scale_video.pipelines.training_summary import summarise
+from scale_video.store.video_probe import VideoStatus
 
 Cli = Callable[..., Result]
 MakeStore = Callable[..., str]
@@ -75,6 +80,48 @@ def test_of_a_training_its_evaluation_and_their_table(
             record[name] for name in ("value", "ci_low", "ci_high")
         ]
         assert (cell["splits"], cell["num_rows"], cell["paper"]) == (["1"], 1, None)
+
+
+@pytest.mark.parametrize(
+    ("results", "way_on"),
+    [
+        ("runs/demo/results.json", "make report DATASET=demo"),
+        (
+            "/a b/runs/demo/results.json",
+            "scale-video report --dataset demo "
+            "--store '/a b/features/demo.zarr' --data '/a b/data/demo' --runs '/a b/runs'",
+        ),
+    ],
+)
+def test_of_the_demo_and_the_way_to_its_pictures(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch, results: str, way_on: str
+) -> None:
+    found = DemoResult(records=(), results=Path(results), seconds=float("nan"))
+    monkeypatch.setattr("scale_video.pipelines.demo.run_demo", lambda request: found)
+    assert json.loads(run_cli("demo", "--json").stdout) == {"records": [], "results": results, "seconds": None}
+    found = replace(found, seconds=95.0)
+    monkeypatch.setattr("scale_video.pipelines.demo.run_demo", lambda request: found)
+    shown = run_cli("demo")
+    assert shown.stdout == f"{results} (95 s)\n"
+    assert shown.stderr == f"pictures of it, on one page: {way_on}\n"
+
+
+@pytest.mark.parametrize(("allowed", "status"), [("50%", 0), ("1", 0), ("0", 1)])
+def test_of_an_extraction_whose_failures_are_too_many(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch, allowed: str, status: int
+) -> None:
+    failure = VideoFailure(path="ü <b>.mp4", status=VideoStatus.CORRUPT, error="no frames")
+    report = TargetReport(num_videos=4, counts={"ok": 3, "corrupt": 1}, failures=(failure,))
+    found = ExtractionResult("a.zarr", None, {"random/tiny": report}, (), JobProgress(num_videos=4), seconds=1.5)
+    monkeypatch.setattr("scale_video.pipelines.extraction.run_extract", lambda request: found)
+    result = run_cli("extract", "--dataset", "folder", "--max-failures", allowed, "--json", status=status)
+    said = json.loads(result.stdout)
+    [told] = said["reports"]["random/tiny"]["failures"]
+    assert (told["path"], told["status"], said["seconds"]) == ("ü <b>.mp4", "corrupt", 1.5)
+    expected = (
+        f"more videos failed than --max-failures {allowed} allows; `scale-video failures a.zarr` lists every video"
+    )
+    assert result.stderr == (f"error: {expected}\n" if status else "")
 
 
 def test_the_value_is_alone_on_stdout_also_where_progress_and_notes_are_shown(store: str) -> None:
