@@ -3,16 +3,16 @@
 All of it is read from ``results.json`` and the outcomes beside it; nothing is probed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from scale_video.pipelines.cells import Located
 from scale_video.pipelines.chosen_rows import CLASS_METRIC, clip_curves
 from scale_video.pipelines.headings import is_part, metric_title, protocol_title
-from scale_video.pipelines.published import published_figures
 from scale_video.pipelines.report.classes import gain_by_class, mixed_up
 from scale_video.pipelines.report.draw import draw_clip_curves
 from scale_video.pipelines.report.gains import gain_over_raw
+from scale_video.pipelines.report.score_table import main_part, table_block
 from scale_video.pipelines.report.section import (
     Block,
     FigureBlock,
@@ -21,21 +21,18 @@ from scale_video.pipelines.report.section import (
     Outline,
     Paragraph,
     Part,
-    TableBlock,
 )
 from scale_video.pipelines.report.sources import ReportSources
 from scale_video.pipelines.result_files import main_metrics
-from scale_video.pipelines.table_formats import lay_out, method_title
 from scale_video.pipelines.tables import DEFAULT_REPRESENTATIONS, make_table
 
 
 def _scores(sources: ReportSources) -> Iterator[Block]:
-    rows = sources.own_rows
-    whole = [one for one in rows if not any(map(is_part, one.record.options))]
-    yield _table_block(main_metrics(whole))
-    if not any(one.record.checkpoint for one in rows):
+    table = sources.own_table
+    yield table_block(main_part(table))
+    if not any(one.record.checkpoint for one in sources.own_rows):
         yield Missing("No aggregator was evaluated.", f"{sources.command('pretrain')} && {sources.command('evaluate')}")
-    yield _table_block(rows, caption="All metrics, and probes with fewer clips or labels", folded=True)
+    yield table_block(table, caption="All metrics, and probes with fewer clips or labels", folded=True)
     if sources.num_of_other_features:
         yield Paragraph(f"Left out: {sources.num_of_other_features} rows of results.json that are of other features.")
 
@@ -54,7 +51,7 @@ def _others(sources: ReportSources) -> Iterator[Block]:
             f"{sources.command('pretrain', preset=other)} && "
             f"{sources.command('evaluate', '--allow-seen', preset=other)}",
         )
-    yield _table_block(main_metrics(rows))
+    yield table_block(make_table(main_metrics(rows)))
 
 
 def _few_clips(sources: ReportSources) -> Iterator[Block]:
@@ -73,19 +70,6 @@ def _few_clips(sources: ReportSources) -> Iterator[Block]:
             "Nothing was tested with fewer clips.",
             sources.command("evaluate", "--clips", "1,2,4,8", "--clip-draws", "3"),
         )
-
-
-def _table_block(rows: Sequence[Located], *, caption: str = "", folded: bool = False) -> TableBlock:
-    lines = lay_out(make_table(rows, figures=published_figures()), intervals=True)
-    several = len({row.backbone for row, _ in lines.rows}) > 1  # published figures may be of another name
-    return TableBlock(
-        (*(["backbone"] if several else []), "representation", *lines.headings),
-        tuple((*([row.backbone] if several else []), method_title(row), *cells) for row, cells in lines.rows),
-        numbers=len(lines.headings),
-        caption=caption,
-        notes=lines.notes,
-        folded=folded,
-    )
 
 
 DID_IT_HELP: Final = Outline(

@@ -9,19 +9,18 @@ from scale_video.evaluate.spread import interval_of_mean
 from scale_video.pipelines.cells import Cell
 from scale_video.pipelines.chosen_rows import RAW
 from scale_video.pipelines.comparison import in_order_of, outcomes_of
-from scale_video.pipelines.headings import is_part, shown_difference
+from scale_video.pipelines.headings import shown_difference
 from scale_video.pipelines.report.draw import Interval, draw_differences
+from scale_video.pipelines.report.score_table import main_part
 from scale_video.pipelines.report.section import Block, FigureBlock, NotThereError, TableBlock
 from scale_video.pipelines.report.sources import ReportSources
-from scale_video.pipelines.result_files import main_metrics
 from scale_video.pipelines.table_formats import method_title
-from scale_video.pipelines.tables import Table, TableColumn, TableRow, make_table
+from scale_video.pipelines.tables import Table, TableColumn, TableRow
 
 
 def gain_over_raw(sources: ReportSources) -> Iterator[Block]:
     """A table and a figure of paired differences; of several seeds, of the mean score of each test video."""
-    whole = [one for one in sources.own_rows if not any(map(is_part, one.record.options))]
-    table = make_table(main_metrics(whole))
+    table = main_part(sources.own_table)
     differences = _differences(sources, table)
     if not differences:
         raise NotThereError("x was not evaluated beside another representation.", sources.command("evaluate"))

@@ -23,8 +23,10 @@ from scale_video.pipelines.evaluation import record_digests
 from scale_video.pipelines.paths import ExperimentRequest, choose_backbone, open_store, results_path, run_dir
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.probe_target import ProbeTarget, read_target, usual_target
+from scale_video.pipelines.published import published_figures
 from scale_video.pipelines.report.sampled_vectors import SampledVectors, sample_vectors
 from scale_video.pipelines.report.section import NotThereError
+from scale_video.pipelines.tables import Table, make_table
 from scale_video.store.errors import StoreError
 from scale_video.store.union import ReadableStore
 
@@ -167,6 +169,15 @@ class ReportSources:
             for record in self.records
             if (record.preset == name or record.representation in RAW_REPRESENTATIONS) and not record.pretrained_on
         ]
+
+    @cached_property
+    def own_table(self) -> Table:
+        """The table of these rows, with published figures; its intervals take a second on large sets, hence one table.
+
+        Raises:
+            NotThereError, ValueError: as ``records``.
+        """
+        return make_table(self.own_rows, figures=published_figures())
 
     @property
     def class_rows(self) -> dict[str, list[EvaluationRecord]]:
