@@ -3,9 +3,9 @@
     python benchmarks/bench_report.py --json report.json
     python benchmarks/bench_report.py --folder /tmp/large      # keeps the store, and finds it there again
 
-A store of random features (240 000 videos × 16 clips × 768 take 5.9 GB of disk), an untrained aggregator of the paper's
-size in the place of a trained one, and results of three seeds with outcomes for 19 796 test videos. No videos: frames
-are what decoding costs, see ``bench_decode.py``. The report is made in a process of its own.
+The store is that of ``bench_explorer.py`` (240 000 videos × 16 clips × 768 take 5.9 GB of disk), with an untrained
+aggregator of the paper's size in the place of a trained one, and results of three seeds with outcomes for 19 796 test
+videos. No videos: frames are what decoding costs, see ``bench_decode.py``. The report is made in a process of its own.
 
 ``limit``: reading the features of the videos that the report shows and searches, embedding them, and two maps of them;
 what is left is everything that a report does itself. Seconds are wall-clock, with the CPU time of the process beside.
@@ -27,6 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from bench_explorer import NAME, VIEW, make_store
 
 from scale_video.aggregate.checkpoint import TrainingRecord, aggregator_checkpoint
 from scale_video.aggregate.embed import embed_videos
@@ -42,15 +43,9 @@ from scale_video.pipelines.provenance import feature_identity
 from scale_video.pipelines.report.build import run_report
 from scale_video.pipelines.report.sampled_vectors import MAX_SEARCHED
 from scale_video.pipelines.report.sources import ReportRequest
-from scale_video.store.clip_plan import ClipPlan
-from scale_video.store.create import add_backbone, create_store
-from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.read import FeatureStore
-from scale_video.store.video_probe import VideoProbe, VideoStatus
-from scale_video.store.video_table import VideoTable
-from scale_video.store.write import BlockWriter
 
-VIEW, NAME, DATASET, BLOCK_SIZE, NUM_CLIPS = "random", "bench", "bench", 64, 16
+DATASET: Final = "bench"
 REPRESENTATIONS: Final = ("x", "x-bins2", "x-bins4", "x-whitened", "init", "h", "cls", "x+cls", "x+h+cls")
 PROTOCOLS: Final = ("knn", "linear", "nonlinear")
 NUM_SEEDS: Final = 3
@@ -61,32 +56,6 @@ def experiment(folder: Path) -> ExperimentRequest:
     overrides = (f"train_view={VIEW}", f"test_view={VIEW}")
     store = str(folder / "bench.zarr")
     return ExperimentRequest(DATASET, store, "honest", num_seeds=NUM_SEEDS, overrides=overrides, runs=folder / "runs")
-
-
-def make_store(url: str, *, num_videos: int, num_test: int, num_classes: int, feature_dim: int) -> None:
-    """Random features, every block of which holds the same ones; classes one after the other, as folders are listed."""
-    rng = np.random.default_rng(0)
-    labels = np.sort(rng.integers(num_classes, size=num_videos)).astype(np.int32)
-    ids = tuple(f"class{label:03d}/video{row:07d}.mp4" for row, label in enumerate(labels))
-    split = np.ones(num_videos, np.uint8)
-    split[rng.choice(num_videos, size=num_test, replace=False)] = 3
-    names = {"label": tuple(f"class {label}" for label in range(num_classes))}
-    videos = VideoTable(
-        ids=ids, paths=ids, groups=ids, labels={"label": labels}, class_names=names, splits={"1": split}
-    )
-    probe = VideoProbe(VideoStatus.OK, duration_seconds=10, frames_per_second=30, num_frames=300, height=240, width=320)
-    valid = np.ones((num_videos, NUM_CLIPS), bool)
-    coordinates = rng.random((num_videos, NUM_CLIPS, 7), dtype=np.float32)
-    plan = ClipPlan(VIEW, {"flip_probability": 0.5}, coordinates, valid, np.ones(num_videos, bool))
-    create_store(url, videos=videos, probes=[probe] * num_videos, plans=[plan],
-                 attributes={"dataset": DATASET}, block_size=BLOCK_SIZE)  # fmt: skip
-    add_backbone(url, view=VIEW, name=NAME, feature_dim=feature_dim, weights_digest="0" * 64, attributes={})
-    writer = BlockWriter(url, view=VIEW, backbone=NAME)
-    features = rng.normal(size=(BLOCK_SIZE, NUM_CLIPS, feature_dim)).astype(np.float16)
-    for index in range(-(-num_videos // BLOCK_SIZE)):
-        rows = min(BLOCK_SIZE, num_videos - index * BLOCK_SIZE)
-        there = np.ones((rows, NUM_CLIPS), bool)
-        writer.write(FeatureBlock(index, features[:rows], there, np.full(rows, VideoStatus.OK, np.uint8), ("",) * rows))
 
 
 def make_aggregator(request: ExperimentRequest, store: FeatureStore) -> None:
@@ -100,10 +69,10 @@ def make_aggregator(request: ExperimentRequest, store: FeatureStore) -> None:
     torch.save(aggregator_checkpoint(initial_aggregator(config, feature_dim=feature_dim, seed=0), record), path)
 
 
-def make_results(request: ExperimentRequest, store: FeatureStore) -> None:
+def make_results(request: ExperimentRequest, store: FeatureStore, *, num_test: int) -> None:
     """Rows and outcomes as probes leave them."""
     rng = np.random.default_rng(0)
-    tested = store.videos.in_split("1", "test")
+    tested = store.videos.in_split("1", "test")[:num_test]
     ids = np.array([store.ids[row] for row in tested])
     labels = store.videos.labels["label"][tested].astype(np.int64)
     num_classes = len(store.videos.class_names["label"])
@@ -172,7 +141,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=240_000)
     parser.add_argument("--test", type=int, default=19_796)
-    parser.add_argument("--classes", type=int, default=400)
     parser.add_argument("--feature-dim", type=int, default=768)
     parser.add_argument("--folder", type=Path, help="Where the store is kept.  [default: a temporary folder]")
     parser.add_argument("--json", type=Path, help="Write the figures there too.")
@@ -185,11 +153,10 @@ def main() -> None:
         folder = given.folder or Path(temporary)
         request = experiment(folder)
         if not Path(request.store).exists():
-            make_store(request.store, num_videos=given.videos, num_test=given.test, num_classes=given.classes,
-                       feature_dim=given.feature_dim)  # fmt: skip
-            store = FeatureStore.open(request.store)
-            make_aggregator(request, store)
-            make_results(request, store)
+            make_store(Path(request.store), num_videos=given.videos, feature_dim=given.feature_dim)
+        store = FeatureStore.open(request.store)
+        make_aggregator(request, store)
+        make_results(request, store, num_test=given.test)
         command = [sys.executable, __file__, "--measure", "--folder", str(folder)]
         found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     found |= {
