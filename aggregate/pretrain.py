@@ -126,7 +126,7 @@ def pretrain(
         _logger.info("%s: training is complete", checkpoint)
         return checkpoint
     signals = HeldSignals()
-    folder = RunFolder(run_dir, checkpoint_every_seconds=checkpoint_every_seconds, signals=signals)
+    folder = RunFolder(run_dir, checkpoint_every_seconds=checkpoint_every_seconds, signals=signals, resumes=resumed)
     extra = [*callbacks, PretrainProgress()] if progress and is_first_rank() else [*callbacks]
     with (
         _sole_training(run_dir, break_lock=break_lock),
@@ -149,7 +149,7 @@ def pretrain(
         )
         check_nodes(trainer)
         leave_signals_alone(trainer)
-        if not resumed:
+        if not resumed and is_first_of_all():
             for name in (CHECKPOINT_NAME, BEST_NAME):  # or an early interruption would bring back those of before
                 (run_dir / name).unlink(missing_ok=True)
         try:

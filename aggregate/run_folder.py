@@ -53,10 +53,14 @@ class RunFolder(Checkpoint):
             does. What a crash can cost is this, and a step.
         signals: Held from the first step to the last; one that comes ends the step with a checkpoint and training with
             ``TrainingStoppedError``.
+        resumes: Whether training goes on from the folder's checkpoint.
     """
 
-    def __init__(self, folder: Path, *, checkpoint_every_seconds: float, signals: HeldSignals) -> None:
+    def __init__(
+        self, folder: Path, *, checkpoint_every_seconds: float, signals: HeldSignals, resumes: bool = False
+    ) -> None:
         self._folder = folder
+        self._resumes = resumes
         self._every_seconds = checkpoint_every_seconds
         self._signals = signals
         self._epoch_start = 0.0
@@ -64,6 +68,19 @@ class RunFolder(Checkpoint):
         self._seconds_of_epoch = 0.0  # before training went on in the middle of it
         self._lowest_loss = math.inf
         self._best: dict[str, Any] | None = None  # what is to be written with the next checkpoint
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make sure that all devices begin alike: else they would wait for each other for ever.
+
+        Raises:
+            CheckpointError: one of them does not see the checkpoint from which others go on.
+        """
+        decide = trainer.strategy.reduce_boolean_decision
+        if decide(self._resumes, all=False) and not decide(self._resumes, all=True):
+            raise CheckpointError(
+                f"not all processes find the checkpoint in '{self._folder}'; name a run folder that all nodes share "
+                "(--runs), on a file system that shows them the same"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """What an interrupted epoch has behind it, and what the best one had."""

@@ -13,6 +13,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback
 from rich.progress import Progress
 
+from scale_video.aggregate import pretrain as pretraining
 from scale_video.aggregate import run_folder, stopwatch
 from scale_video.aggregate.checkpoint import CheckpointError, load_aggregator, load_record
 from scale_video.aggregate.embed import embed_videos
@@ -431,6 +432,16 @@ def test_without_resume_it_starts_anew(run, tiny_config):
     run(config)
     assert load_record(path).config.learning_rate == 0.1
     assert len(rows(path)) == 2
+
+
+def test_only_the_first_process_deletes_checkpoints(run, monkeypatch):
+    """Another one may come late, when the first has written new ones."""
+    path = run()
+    monkeypatch.setattr(pretraining, "is_first_of_all", lambda: False)
+    with pytest.raises(Interrupted):
+        run(resume=False, callbacks=[StopDuring(0)])
+    assert load_record(path).is_complete
+    assert path.with_name("best.ckpt").exists()
 
 
 def test_another_configuration_is_refused_by_name(run, tiny_config, make_features):

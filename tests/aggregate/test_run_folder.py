@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from scale_video.aggregate.run_folder import PlainCheckpointIO
+from scale_video.aggregate.checkpoint import CheckpointError
+from scale_video.aggregate.held_signals import HeldSignals
+from scale_video.aggregate.run_folder import PlainCheckpointIO, RunFolder
 
 
 class _Unwritable:
@@ -40,3 +44,30 @@ def test_code_is_never_unpickled(tmp_path):
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "last.ckpt")
     with pytest.raises(Exception, match="weights_only"):
         PlainCheckpointIO().load_checkpoint(tmp_path / "last.ckpt", weights_only=False)
+
+
+class Ranks:
+    """What of a strategy decides together: this process, and others."""
+
+    def __init__(self, *others: bool) -> None:
+        self.others = others
+
+    def reduce_boolean_decision(self, decision: bool, all: bool) -> bool:
+        answers = [decision, *self.others]
+        return answers.count(True) == len(answers) if all else True in answers
+
+
+@pytest.mark.parametrize(
+    ("resumes", "others", "alike"),
+    [(True, (), True), (False, (), True), (True, (True,), True), (False, (False,), True),
+     (True, (True, False), False), (False, (True, False), False)],
+)  # fmt: skip
+def test_all_devices_go_on_from_one_checkpoint_or_none_does(tmp_path, resumes, others, alike):
+    """A node that does not see the run folder would begin anew, and the others wait for it for ever."""
+    folder = RunFolder(tmp_path / "run", checkpoint_every_seconds=60, signals=HeldSignals(), resumes=resumes)
+    trainer = SimpleNamespace(strategy=Ranks(*others))
+    if alike:
+        folder.setup(trainer, None, "fit")
+        return
+    with pytest.raises(CheckpointError, match=r"not all processes find the checkpoint in '.*run'; name a run folder"):
+        folder.setup(trainer, None, "fit")
