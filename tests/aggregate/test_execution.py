@@ -1,5 +1,6 @@
 import logging
 from dataclasses import replace
+from subprocess import CalledProcessError
 
 import pytest
 import torch
@@ -124,18 +125,30 @@ def test_auto_tries_the_compiler_of_a_gpu(monkeypatch, caplog):
     assert decided_compilation("auto", device_type="cuda") == "on"
     assert decided_compilation("off", device_type="cuda") == "off"
 
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            RuntimeError("Cannot find a working triton installation.\nmore"),
+            "Cannot find a working triton installation.",
+        ),
+        # such as where Python's headers are not installed
+        (CalledProcessError(1, "gcc"), "Command 'gcc' returned non-zero exit status 1."),
+    ],
+)
+def test_a_compiler_that_does_not_work_is_not_used(monkeypatch, caplog, error, reason):
     def without_compiler(function):
         def call(*_):
-            raise RuntimeError("Cannot find a working triton installation.\nmore")
+            raise error
 
         return call
 
+    monkeypatch.setattr(execution.torch, "zeros", lambda *size, device: torch.ones(*size))
     monkeypatch.setattr(execution.torch, "compile", without_compiler)
     with caplog.at_level(logging.WARNING):
         assert decided_compilation("auto", device_type="cuda") == "off"
-    assert caplog.messages == [
-        "pre-training is not compiled: torch.compile does not work here (Cannot find a working triton installation.)"
-    ]
+    assert caplog.messages == [f"pre-training is not compiled: torch.compile does not work here ({reason})"]
 
 
 def test_the_checkpoint_records_what_auto_became_and_refuses_another_precision(make_features, tiny_config, tmp_path):
