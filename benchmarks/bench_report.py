@@ -77,6 +77,7 @@ def make_results(request: ExperimentRequest, store: FeatureStore, *, num_test: i
     labels = store.videos.labels["label"][tested].astype(np.int64)
     num_classes = len(store.videos.class_names["label"])
     path = results_path(request)
+    digests: dict[str, Any] = {**record_digests(store, request.load_preset(), backbone=NAME)}
     records = []
     for representation, protocol, seed in product(REPRESENTATIONS, PROTOCOLS, range(NUM_SEEDS)):
         raw = representation.startswith("x") and "+" not in representation
@@ -86,7 +87,7 @@ def make_results(request: ExperimentRequest, store: FeatureStore, *, num_test: i
         found = estimate(right.astype(float), ids)
         record = EvaluationRecord(
             dataset=DATASET, split="1", preset="honest", backbone=NAME,
-            **record_digests(store, request.load_preset(), backbone=NAME),
+            **digests,
             representation=representation, protocol=protocol, metric="top1",
             value=found.value, ci_low=found.low, ci_high=found.high,
             num_train=store.num_videos - len(ids), num_test=len(ids), seed=None if raw else seed,
