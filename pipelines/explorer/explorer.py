@@ -83,6 +83,11 @@ class Explorer:
         return self._request.num_decoders
 
     @property
+    def store_name(self) -> str:
+        """What the store's folder is called, or the folders of several."""
+        return ", ".join(url.rstrip("/").rpartition("/")[2] for url in self.store.url.split(","))
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """All feature sets that the store has."""
         return tuple(one.name for one in self.feature_sets)

@@ -149,11 +149,8 @@ class GuardedHandler(RequestHandler):
         """Render a page."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         explorer = self.explorer
-        self.finish(
-            self.serving.templates.get_template(template).render(
-                store=explorer.store, catalogue=explorer.catalogue, feature_names=explorer.feature_names, **values
-            )
-        )
+        page = self.serving.templates.get_template(template)
+        self.finish(page.render(explorer=explorer, store=explorer.store, catalogue=explorer.catalogue, **values))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """An error as a page; what was not foreseen is on stderr."""

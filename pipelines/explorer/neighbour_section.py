@@ -128,7 +128,7 @@ def _summary(found: "Found", cards: tuple[Card, ...]) -> str:
         if found.of_all
         else f"all clips of the {found.num_compared} videos whose mean is most like it"
     )
-    return f"{classes}{what} compared in {found.seconds:.2f} s"
+    return f"{classes}{what} compared in {1000 * found.seconds:.0f} ms"
 
 
 def _cost_of_all(index: "VectorIndex", by: str) -> str:
