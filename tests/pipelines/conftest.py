@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from transformers import VideoMAEConfig, VideoMAEModel
 
 from scale_video.extract.calibration import SAMPLE_TIMEOUT_SECONDS
 from scale_video.extract.clip_decoders import DEFAULT_MEMORY_BYTES, ClipDecoders, DecodeLimits
@@ -136,7 +135,7 @@ def ucf101_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small rendering of the demo's videos."""
     root = tmp_path_factory.mktemp("rendering") / "demo"
-    render_demo(root, DemoParameters(num_train=36, num_test=12), num_workers=2)
+    render_demo(root, DemoParameters(num_train=36, num_test=12), num_workers=1)
     return root
 
 
@@ -216,7 +215,8 @@ def lent_decoders(_shelf: list[ClipDecoders]) -> Iterator[None]:
         return LentDecoders(limits, _shelf) if usual else ClipDecoders(limits)
 
     users = ("extract.block_task", "extract.calibration", "pipelines.embedding", "pipelines.search",
-             "pipelines.strips", "pipelines.clip_export", "pipelines.recompute", "pipelines.report.video_strips")  # fmt: skip
+             "pipelines.strips", "pipelines.clip_export", "pipelines.recompute",
+             "pipelines.report.video_strips")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name in users:
             patch.setattr(f"scale_video.{name}.ClipDecoders", lend)
@@ -254,6 +254,8 @@ def request_for(tmp_path: Path) -> Callable[..., ExperimentRequest]:
 @pytest.fixture
 def tiny_videomae(tmp_path: Path) -> Path:
     """A randomly initialised VideoMAE of two layers, as a local folder."""
+    from transformers import VideoMAEConfig, VideoMAEModel  # takes seconds, and few need it
+
     config = VideoMAEConfig(
         image_size=32, patch_size=16, num_frames=16, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=48,

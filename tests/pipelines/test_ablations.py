@@ -26,6 +26,7 @@ def test_every_variation_is_a_training_of_its_own(variation: ablations.Variation
     assert other.count(config) == 1
 
 
+@pytest.mark.slow
 def test_the_whole_run(tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     few = [v for v in ablations.VARIATIONS if v.question in ("clips per set", "positions") and "," not in v.name]
     assert [v.name for v in few] == ["1 (pairs of clips)", "shuffled"]

@@ -10,6 +10,7 @@ import pytest
 from scale_video.store.verify import verify_store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--workers", "2"), ("--workers", "2", "--threads")])
 def test_two_workers_and_threads(jobs: ModuleType, demo_root: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     jobs.extract(demo_root, tmp_path / "demo.zarr", *options)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
-CHEAP = ("--threads", "--workers", "1")
+CHEAP = ("--threads", "--workers", "1", "--decoders", "1")
 """Where worker processes do not matter."""
 
 
@@ -117,7 +117,9 @@ def test_a_video_that_hungers_and_hangs_is_named_and_can_be_had_later(
 
     def run(store: Path, *options: object, command: str = "extract") -> "subprocess.CompletedProcess[str]":
         what = ("--dataset", "folder", "--data", data, "--backbone", "motion3d", "--views", "random")
-        return jobs.run(command, *what, "--store", store, "--block-size", 2, *CHEAP, *options)
+        return jobs.run(
+            command, *what, "--store", store, "--runs", tmp_path / "runs", "--block-size", 2, *CHEAP, *options
+        )
 
     quiet = run(tmp_path / "quiet.zarr", "--max-failures", 0)
     assert quiet.returncode == 0, quiet.stderr

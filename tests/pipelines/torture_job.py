@@ -35,7 +35,8 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 def command(data: Path, store: Path, *options: str) -> list[str]:
     arguments = ["extract", "--dataset", "demo", "--backbone", "motion3d", "--data", str(data)]
-    arguments += ["--store", str(store), "--block-size", "2"]
+    arguments += ["--store", str(store), "--block-size", "2", "--decoders", "1", "--no-estimate"]
+    arguments += ["--runs", str(store.parent / "runs")]
     return [sys.executable, "-m", "scale_video.pipelines.cli", *arguments, *options]
 
 
@@ -59,7 +60,7 @@ def undisturbed(data: Path) -> dict[str, str]:
     """The tree that one worker makes when nothing happens."""
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "demo.zarr"
-        extract(data, store, "--workers", "1")
+        extract(data, store, "--workers", "1", "--threads")
         assert verify_store(store).num_committed == NUM_BLOCKS
         return tree(store)
 
