@@ -19,6 +19,7 @@ from torch import Tensor
 
 from scale_video.aggregate.clip_source import Share, row_keys
 from scale_video.aggregate.counter_random import NUM_KEYS, Purpose, derived_seed, random_keys
+from scale_video.store.amounts import memory_text
 from scale_video.store.block_stream import BlockStream
 
 _LOCAL_READERS: Final = 4
@@ -94,8 +95,8 @@ class StreamedClips:
             window = window * _NARROWER if window > 1 else 0.0
         if needed > self._num_slots:
             raise ValueError(
-                f"a batch of {videos} videos lies in {needed} blocks of {self._slot_bytes / 2**20:.3g} MiB, more than "
-                f"fit into the {max(0, self._pool_bytes) / 2**20:.3g} MiB that are left for features; raise "
+                f"a batch of {videos} videos lies in {needed} blocks of {memory_text(self._slot_bytes)}, more than "
+                f"fit into the {memory_text(max(0, self._pool_bytes))} that are left for features; raise "
                 f"--memory-limit by {(needed * self._slot_bytes - self._pool_bytes) / 2**30:.2g} GiB, or lower "
                 "pretrain.batch_size"
             )

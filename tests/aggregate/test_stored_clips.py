@@ -259,7 +259,7 @@ def test_ranks_share_resident_batches(opened, tiny_config, num_ranks):
 def test_too_little_memory_for_a_batch_is_said(opened, tiny_config):
     module = module_of(opened[1], replace(tiny_config, batch_size=64), num_slots=2)
     message = (
-        r"a batch of 64 videos lies in 9 blocks of 0\.000732 MiB, more than fit into the 0\.00146 MiB that are left "
+        r"a batch of 64 videos lies in 9 blocks of 768 B, more than fit into the 1\.5 KiB that are left "
         r"for features; raise --memory-limit by \S+ GiB, or lower pretrain\.batch_size"
     )
     with pytest.raises(ValueError, match=message):
