@@ -11,9 +11,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from scale_video.aggregate.checkpoint import load_record
 from scale_video.aggregate.data_module import ClipSetDataModule, even_batch_size
+from scale_video.aggregate.devices import is_first_of_all
 from scale_video.aggregate.pretrain import pretrain
 
 PROGRAM = Path(__file__).with_name("two_ranks.py")
@@ -129,3 +131,22 @@ def test_nodes_have_to_be_told_of_each_other(make_features, tiny_config, tmp_pat
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(ValueError, match="2 nodes have to be told of each other: run under SLURM"):
         pretrain(make_features(), tiny_config, run_dir=tmp_path, provenance={}, accelerator="cpu", nodes=2)
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"NODE_RANK": "0"}, True),
+        ({"NODE_RANK": "1"}, False),
+        ({"GROUP_RANK": "2", "NODE_RANK": "0"}, False),
+    ],
+)
+def test_the_first_process_of_the_first_node_holds_the_run_folder(monkeypatch, environment, first):
+    for name in ("NODE_RANK", "GROUP_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_of_all() is first
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert not is_first_of_all()
