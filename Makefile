@@ -96,7 +96,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 docs: $(READY) ## build the documentation as a site, build/docs/index.html (warnings are errors)
-	$(BIN)/sphinx-build --quiet --fail-on-warning -d build/doctrees docs build/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --write-all -d build/doctrees docs build/docs
 
 # Many tests wait: for processes that start, and for time limits. Two files at a time suit two cores; in the order of
 # tests/conftest.py, not the fewest tests last, which are the longest.

@@ -93,7 +93,7 @@ def checkout(_quickly: None, like_a_checkout: Callable[[Path], None], tmp_path_f
     """A folder with what pages speak of: the demo and its results, new files; beside it ``home`` with ``videos``."""
     root = tmp_path_factory.mktemp("followed") / "scale-video"
     like_a_checkout(root)
-    render_demo(root / "data/demo", DemoParameters(num_train=24, num_test=24), num_workers=1)
+    render_demo(root / "data/demo", DemoParameters(num_train=24, num_test=12), num_workers=1)
     copies = {f"../home/videos/{index % 3}/{index}.mp4": "train" for index in range(12)}
     copies |= dict.fromkeys(("new.mp4", "new/1.mp4"), "test")
     for index, (copy, part) in enumerate(copies.items()):
