@@ -67,7 +67,8 @@ class Server:
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
     def settle(self) -> None:
-        """Wait until nothing is being computed any more."""
+        """Wait until all that pages ask for has been computed."""
+        self.explorer.begin()  # as the first page does when it has been sent
         pause = threading.Event()
         while not all(task.finished for task in self.explorer.background.tasks()):
             pause.wait(0.02)

@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
+def go_to(page: "Page", address: Any) -> None:
+    """Wait for a page, but not for its pictures and films, which take long where cores are few."""
+    page.wait_for_url(address, wait_until="domcontentloaded")
+
+
 def wait_until(page: "Page", condition: str) -> None:
     """Playwright's own way to wait evaluates text within the page, which the page's policy forbids."""
     for _ in range(600):
@@ -22,12 +27,12 @@ def test_from_a_filter_to_a_video_to_its_neighbours_to_a_clip_that_plays(page: "
     assert page.locator("#found").inner_text() == "60"
     page.fill("input[name=search]", "run/")
     page.press("input[name=search]", "Enter")
-    page.wait_for_url("**search=run*")
+    go_to(page, "**search=run*")
     page.select_option("select[name=split]", "1:train")  # submits by itself
-    page.wait_for_url("**split=1%3Atrain*")
+    go_to(page, "**split=1%3Atrain*")
     assert page.locator("#found").inner_text() == "13"
     page.click("td.path a >> nth=0")
-    page.wait_for_url("**/video/0?*")
+    go_to(page, "**/video/0?*")
     assert page.locator("h1").inner_text().startswith("run/00.mp4")
 
     assert page.locator(".frames image").first.bounding_box()["width"] > 100  # type: ignore[index]
@@ -37,22 +42,22 @@ def test_from_a_filter_to_a_video_to_its_neighbours_to_a_clip_that_plays(page: "
 
     assert page.locator(".card").count() == 12
     page.select_option("select[name=by]", "cls")
-    page.wait_for_url("**by=cls*")
+    go_to(page, "**by=cls*")
     page.select_option("select[name=among]", "class:<i>fly</i>")
-    page.wait_for_url("**among=class*")
+    go_to(page, "**among=class*")
     assert set(page.locator(".card .tag").all_inner_texts()) == {"<i>fly</i>"}
     scores = [float(text) for text in page.locator(".card b").all_inner_texts()]
     assert scores == sorted(scores, reverse=True)
 
     page.click("svg.line a[data-clip='3']")
-    page.wait_for_url("**clip=3*")
+    go_to(page, "**clip=3*")
     wait_until(page, "document.querySelector('#film').currentTime > 0")  # plays by itself
     wait_until(page, "document.querySelector('.strip').naturalWidth == 4 * 24")
     page.select_option("select[name=of]", "clip")
-    page.wait_for_url("**of=clip*")
+    go_to(page, "**of=clip*")
     assert page.locator("#neighbours h2").inner_text() == "Nearest videos, by clip 3"
     page.locator(".card").first.click()
-    page.wait_for_url(lambda address: "/video/0?" not in address)
+    go_to(page, lambda address: "/video/0?" not in address)
     page.go_back()
     assert "of=clip" in page.url
     assert page.locator("h1").inner_text().startswith("run/00.mp4")
@@ -67,7 +72,7 @@ def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(page: "Page"
     assert page.locator("th.duration").get_attribute("aria-sort") == "descending"
     assert page.locator("tbody tr").count() == 50
     page.click("a[rel=next] >> nth=0")
-    page.wait_for_url("**page=2*")
+    go_to(page, "**page=2*")
     assert page.locator("tbody tr").count() == 10
     assert page.locator("td.duration").last.inner_text() == "4.00 s"
 
@@ -78,7 +83,7 @@ def test_a_name_that_is_a_script_is_a_name(page: "Page", server: Any) -> None:
     page.goto(f"{server.address}/?search=script")
     assert page.locator("td.path").all_inner_texts() == ["<script>alert(1)</script>.mp4"]
     page.click("td.path a")
-    page.wait_for_url("**/video/3*")
+    go_to(page, "**/video/3*")
     assert page.locator("h1").inner_text().startswith("<script>alert(1)</script>.mp4")
     film = "document.querySelector('#file')"
     page.evaluate(f"{film}.muted = true; {film}.play()")
@@ -91,10 +96,10 @@ def test_a_name_that_is_a_script_is_a_name(page: "Page", server: Any) -> None:
 def test_failures_are_found_with_their_reasons(page: "Page", server: Any) -> None:
     page.goto(f"{server.address}/")
     page.click("text=2 could not be had in full")
-    page.wait_for_url("**status=failed*")
+    go_to(page, "**status=failed*")
     assert page.locator("td.status").all_inner_texts() == ["corrupt\n<b>bad</b> & worse", "partial\nends after 2 clips"]
     page.click("td.path a >> nth=0")
-    page.wait_for_url("**/video/7*")
+    go_to(page, "**/video/7*")
     assert "this video has no feature in random/tiny" in page.locator("#neighbours .problem").inner_text()
 
 
