@@ -1,11 +1,11 @@
 """How a training went, from what lies in its run folder."""
 
-import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from scale_video.aggregate.checkpoint import load_record
-from scale_video.aggregate.run_folder import METRICS, METRICS_NAME
+from scale_video.pipelines.run_metrics import read_metrics
 from scale_video.store.amounts import time_text
 
 _SHOWN = {"loss": "loss", "masked_clip_accuracy": "accuracy of masked clips", "set_accuracy": "of sets"}
@@ -51,8 +51,8 @@ def summarise(checkpoint: Path) -> TrainingSummary:
         checkpoint: Of a training; ``metrics.csv`` is looked for beside it.
     """
     record = load_record(checkpoint)
-    rows = _metrics(checkpoint.with_name(METRICS_NAME))
-    seconds = sum(float(row["seconds"]) for row in rows)
+    metrics = read_metrics(checkpoint.parent)
+    seconds = sum(metrics.seconds)
     num_videos = record.steps_done * min(record.config.batch_size, len(record.training_video_ids))
     return TrainingSummary(
         checkpoint=checkpoint,
@@ -61,14 +61,7 @@ def summarise(checkpoint: Path) -> TrainingSummary:
         length=record.config.length,
         epochs=record.epochs_done,
         steps=record.steps_done,
-        seconds=seconds if rows else None,
+        seconds=seconds if metrics.epochs else None,
         videos_per_second=num_videos / seconds if seconds and num_videos else None,
-        last_epoch={name: float(rows[-1][name]) for name in METRICS if rows and rows[-1].get(name)},
+        last_epoch={name: column[-1] for name, column in metrics.columns.items() if not math.isnan(column[-1])},
     )
-
-
-def _metrics(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
