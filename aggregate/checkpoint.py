@@ -30,6 +30,9 @@ _FORMAT_VERSION: Final = 1
 RECIPE: Final = "recipe"
 """Entry of the provenance that tells how such features are made of other videos. It repeats in full what the digests
 beside it vouch for, so it makes no training another one."""
+FEATURES_DIGEST: Final = "features_digest"
+"""Entry of the provenance that vouches for every byte of the features. Videos that failed may be extracted again while
+a training is stopped, so it makes no training another one."""
 TRAINING_VIDEOS: Final = "training_videos"
 """Tensor of an export, beside the weights: the digests of ``TrainingVideos``."""
 _PLAIN: Final = (str, int, float, bool)
@@ -91,7 +94,8 @@ class TrainingRecord:
         )
         for name in sorted(ours.keys() | theirs.keys()):
             mine, its = ours.get(name), theirs.get(name)
-            if mine != its and not name.startswith(f"provenance.{RECIPE}."):
+            told = name == f"provenance.{FEATURES_DIGEST}" or name.startswith(f"provenance.{RECIPE}.")
+            if mine != its and not told:
                 return f"{name}: {_contrast(mine, its)}"
         return None
 

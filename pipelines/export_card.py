@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from scale_video.aggregate.checkpoint import LoadedAggregator
+from scale_video.aggregate.checkpoint import FEATURES_DIGEST, LoadedAggregator
 from scale_video.pipelines.feature_recipe import FeatureRecipe
 
 WITHOUT_US: Final = """\
@@ -81,6 +81,7 @@ def card(loaded: LoadedAggregator, described: Mapping[str, Any], *, name: str) -
         "videos": described["num_training_videos"],
         "training": f"{loaded.share_done:.0%} of {loaded.config.length}, seed {loaded.config.seed}",
         "view": f"{provenance.get('view', 'unknown')} (plan {provenance.get('plan_digest', 'unknown')})",
+        "features, every byte of them": provenance.get(FEATURES_DIGEST, "unknown"),
         "backbone": f"{provenance.get('backbone', 'unknown')}: {source}",
         "its weights, and their use": f"{provenance.get('weights_digest')}, {provenance.get('forward_digest')}",
         "its licence": described["backbone_licence"],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from scale_video.aggregate.checkpoint import RECIPE
+from scale_video.aggregate.checkpoint import FEATURES_DIGEST, RECIPE
 from scale_video.aggregate.devices import NumDevices, is_first_rank
 from scale_video.aggregate.pretrain import pretrain
 from scale_video.aggregate.residency import Residency
@@ -24,7 +24,7 @@ from scale_video.pipelines.paths import (
     write_resolved_config,
 )
 from scale_video.pipelines.preset import PretrainVideos
-from scale_video.pipelines.provenance import training_identity, warn_of_normalisation
+from scale_video.pipelines.provenance import features_digest, training_identity, warn_of_normalisation
 from scale_video.pipelines.training_journal import TrainingJournal
 from scale_video.pipelines.training_summary import how_it_went
 from scale_video.store.union import DatasetUnion, ReadableStore, dataset_of
@@ -92,6 +92,7 @@ def run_pretraining(
         "preset": preset.name,
         "pretrain_videos": preset.pretrain_videos,
         **identity,
+        FEATURES_DIGEST: features_digest(store, view=views[0], backbone=backbone),
         RECIPE: FeatureRecipe.of_store(store, view=views[0], backbone=backbone).to_plain(),
     }
     checkpoints = []

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scale_video.aggregate.checkpoint import RECIPE, CheckpointError, LoadedAggregator, load_aggregator
+from scale_video.aggregate.checkpoint import FEATURES_DIGEST, RECIPE, CheckpointError, LoadedAggregator, load_aggregator
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.run_folder import CHECKPOINT_NAME
 from scale_video.pipelines.candidates import LEARNED, SeedRun
@@ -112,7 +112,7 @@ def _described(loaded: LoadedAggregator) -> str:
 def _training_digest(loaded: LoadedAggregator) -> str:
     """Of all that decides what was learned, but for the seed."""
     training = {
-        "provenance": {key: value for key, value in loaded.provenance.items() if key != RECIPE},
+        "provenance": {key: value for key, value in loaded.provenance.items() if key not in (RECIPE, FEATURES_DIGEST)},
         "config": replace(loaded.config, seed=0).to_mapping(),
         "videos": len(loaded.training_videos),
     }

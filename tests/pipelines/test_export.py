@@ -21,6 +21,7 @@ from scale_video.pipelines.export import run_export
 from scale_video.pipelines.feature_recipe import FeatureRecipe
 from scale_video.pipelines.paths import ExperimentRequest
 from scale_video.pipelines.pretraining import run_pretraining
+from scale_video.pipelines.provenance import features_digest
 from scale_video.store.read import FeatureStore
 
 MakeStore = Callable[..., str]
@@ -83,7 +84,16 @@ def test_the_header_and_the_card_say_where_it_comes_from(trained: tuple[Experime
         "backbone_licence": "unknown",
     }.items() <= header.items()
     page = result.card.read_text()
-    for text in (store.plan_digest("random"), "w0", "| videos | 28 |", "folder", "1, train", result.aggregator_digest):
+    features = features_digest(store, view="random", backbone=store.backbones("random")[0])
+    for text in (
+        store.plan_digest("random"),
+        features,
+        "w0",
+        "| videos | 28 |",
+        "folder",
+        "1, train",
+        result.aggregator_digest,
+    ):
         assert text in page
     assert str(checkpoint.parent) not in page
     assert str(checkpoint.parent).encode() not in result.output.read_bytes()
