@@ -48,7 +48,7 @@ QUICK: Final = {
 }
 """What a command is given besides, so that it takes a moment."""
 SHIPPED: Final = "motion3d-ssl"
-DECODING: Final = ("embedding", "search", "strips", "clip_export")
+DECODING: Final = ("embedding", "search", "strips", "clip_export", "report.video_strips")
 """Modules of ``pipelines`` that decode."""
 
 
@@ -99,7 +99,7 @@ def checkout(_quickly: None, like_a_checkout: Callable[[Path], None], tmp_path_f
     for index, (copy, part) in enumerate(copies.items()):
         there = root / copy
         there.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(sorted((root / "data/demo" / part).rglob("*.mp4"))[index], there)
+        shutil.copy(sorted((root / "data/demo" / part).rglob("*.mp4"))[index % 12], there)
     (root / "videos").symlink_to("../home/videos")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
