@@ -1,7 +1,7 @@
 """Names that become folders of the store, and must not be able to leave it; texts that become its UTF-8."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -52,3 +52,28 @@ def check_relative_path(path: str) -> None:
     """
     if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise ValueError(f"path {path!r} must be relative, and lie beneath the data root")
+
+
+def check_texts(texts: Sequence[str], *, what: str) -> None:
+    """``check_text`` of many: all at once, and one by one only where something is wrong.
+
+    Raises:
+        ValueError: as ``check_text``.
+    """
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        for text in texts:
+            check_text(text, what=what)
+
+
+def check_relative_paths(paths: Sequence[str]) -> None:
+    """``check_relative_path`` of many: all at once, and one by one only where something may be wrong.
+
+    Raises:
+        ValueError: as ``check_relative_path``.
+    """
+    joined = "\n".join(("", *paths, ""))
+    if any(odd in joined for odd in ("\n\n", "\n/", "..", "\0")):
+        for path in paths:
+            check_relative_path(path)

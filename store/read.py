@@ -14,7 +14,7 @@ from scale_video.store.errors import DamagedBlockError, IncompleteStoreError, Mi
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.hierarchy import StoreHierarchy
 from scale_video.store.members import attributes_of, member, quiet_zarr, readable
-from scale_video.store.names import check_relative_path
+from scale_video.store.names import check_relative_paths
 from scale_video.store.schema import BLOCK_ARRAYS, PART_ARRAYS, PROBE_ARRAYS, column_layout
 from scale_video.store.stored_array import StoredArray
 from scale_video.store.video_parts import VideoParts, check_parts
@@ -98,8 +98,7 @@ class FeatureStore(StoreHierarchy):
         values = self.table_array(self.videos_group(), name, layout, num_classes=num_classes)[rows]
         if name == "path":
             with readable(f"column 'path' of the table of videos in store {self.location.url!r}"):
-                for path in values:
-                    check_relative_path(path)
+                check_relative_paths(values.tolist())
         return values
 
     def parts(self, rows: slice = slice(None)) -> VideoParts:

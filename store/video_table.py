@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_video.store.names import check_name, check_relative_path, check_text
+from scale_video.store.names import check_name, check_relative_paths, check_text, check_texts
 from scale_video.store.video_parts import Floats, VideoParts, check_parts
 
 SPLIT_CODES: Final[Mapping[str, int]] = {"none": 0, "train": 1, "validation": 2, "test": 3}
@@ -63,10 +63,8 @@ class VideoTable:
             twice = next(i for i in self.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
             raise ValueError(f"video id {twice!r} occurs twice; ids must be unique")
         for what, texts in (("id", self.ids), ("path", self.paths), ("group", self.groups)):
-            for text in texts:
-                check_text(text, what=what)
-        for path in self.paths:
-            check_relative_path(path)
+            check_texts(texts, what=what)
+        check_relative_paths(self.paths)
         self._check_labels()
         self._check_label_sets()
         for name, target in self.targets.items():
