@@ -21,8 +21,6 @@ above 1: ours takes less.
 
 import argparse
 import json
-import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -32,7 +30,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 from urllib.request import urlopen
@@ -255,7 +253,10 @@ def record(what: str, ours: tuple[float, ...], peer: tuple[float, ...], *, unit:
     wall = f"{ours[1]:9.2f} {peer[1]:9.2f}" if len(ours) > 1 else " " * 19
     ratio = peer[0] / ours[0] if ours[0] else float("inf")
     print(f"{what:40} {ours[0]:9.2f} {peer[0]:9.2f} {wall} {unit:3} {ratio:7.2f}", flush=True)
-    return {"what": what, "ours": ours, "peer": peer, "ratio": ratio, "unit": unit}
+    found = {"benchmark": "explorer", "case": what, "ours": ours[0], "peer": peer[0], "ratio": ratio, "unit": unit}
+    return (
+        {**found, "unit": "CPU s", "wall_seconds": list(map(itemgetter(1), (ours, peer)))} if len(ours) > 1 else found
+    )
 
 
 def main() -> None:
@@ -276,13 +277,7 @@ def main() -> None:
         print(f"{'':40} {'ours':>9} {'peer':>9} {'ours':>9} {'peer':>9}       ratio\n{'':44} CPU {'wall':>19}")
         records = measure(url, folder, repeats=options.repeats)
     if options.json:
-        machine = {
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "torch": version("torch"),
-            "threads": torch.get_num_threads(),
-        }
-        options.json.write_text(json.dumps({**machine, "videos": options.videos, "records": records}, indent=2) + "\n")
+        options.json.write_text(json.dumps(records, indent=2) + "\n")
 
 
 if __name__ == "__main__":
