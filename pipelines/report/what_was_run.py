@@ -100,24 +100,29 @@ def _settings(sources: ReportSources) -> Iterator[Block]:
 
 
 def _versions(sources: ReportSources) -> Iterator[Block]:
-    """Side by side: what planned the store, and what trained."""
-    by_stage: dict[str, Mapping[str, Any]] = {}
+    """Of what planned the store and of what trained, a column for all stages that had the same."""
+    stages: list[tuple[str, dict[str, Any]]] = []
     try:
-        attributes = sources.store.attributes
-        by_stage["store"] = {
-            **attributes.get("versions", {}),
-            "git revision": attributes.get("git_revision") or "unknown",
-        }
+        stages.append(("store", _versions_in(sources.store.attributes)))
     except NotThereError as error:
         yield error.missing
     for seed, folder in sources.run_folders().items():
         if config := _read_config(folder):
-            versions = {**config.get("versions", {}), "git revision": config.get("git_revision") or "unknown"}
-            if versions not in by_stage.values():
-                by_stage[f"pre-training, seed {seed}"] = versions
-    names = dict.fromkeys(name for versions in by_stage.values() for name in versions)
-    rows = tuple((name, *(str(versions.get(name, "–")) for versions in by_stage.values())) for name in names)
-    yield TableBlock(("", *by_stage), rows)
+            stages.append((f"pre-training, seed {seed}", _versions_in(config)))
+    columns: list[tuple[list[str], dict[str, Any]]] = []
+    for stage, versions in stages:
+        same = next((titles for titles, found in columns if found == versions), None)
+        if same is not None:
+            same.append(stage)
+        else:
+            columns.append(([stage], versions))
+    names = dict.fromkeys(name for _, versions in columns for name in versions)
+    rows = tuple((name, *(str(versions.get(name, "–")) for _, versions in columns)) for name in names)
+    yield TableBlock(("", *("; ".join(titles) for titles, _ in columns)), rows)
+
+
+def _versions_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values.get("versions", {}), "git revision": values.get("git_revision") or "unknown"}
 
 
 def _time(sources: ReportSources) -> Iterator[Block]:
