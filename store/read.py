@@ -56,16 +56,14 @@ class FeatureStore(StoreHierarchy):
         Raises:
             StoreError: it cannot be read.
         """
-        group = self.videos_group()
         with readable(f"the table of videos in store {self.location.url!r}"):
-            with quiet_zarr():
-                names = sorted(group.array_keys())
+            names = self.column_names
             return VideoTable(
                 ids=self.ids,
                 paths=tuple(self.column("path")),
                 groups=tuple(self.column("group")),
                 labels={n: self.column(n) for n in names if n == "label" or n.startswith("label_")},
-                class_names=self._class_names,
+                class_names=self.class_names,
                 splits={n.removeprefix("split_"): self.column(n) for n in names if n.startswith("split_")},
                 label_sets={n: self.column(n) for n in names if n == "labels" or n.startswith("labels_")},
                 targets={n: self.column(n) for n in names if n == "target" or n.startswith("target_")},
@@ -74,7 +72,18 @@ class FeatureStore(StoreHierarchy):
             )
 
     @cached_property
-    def _class_names(self) -> dict[str, tuple[str, ...]]:
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns of the table of videos, sorted.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        with readable(f"the table of videos in store {self.location.url!r}"), quiet_zarr():
+            return tuple(sorted(self.videos_group().array_keys()))
+
+    @cached_property
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """For each column of labels, and each of label sets, the name of each class index."""
         class_names = attributes_of(self.videos_group())["class_names"]
         return {name: _list_of_names(name, values) for name, values in class_names.items()}
 
@@ -94,7 +103,7 @@ class FeatureStore(StoreHierarchy):
         if layout is None:
             raise MissingArrayError(f"the table of videos has no column {name!r}")
         with readable(f"the class names of {name!r} in store {self.location.url!r}"):
-            num_classes = len(self._class_names[name]) if len(layout.dimensions) > 1 else None
+            num_classes = len(self.class_names[name]) if len(layout.dimensions) > 1 else None
         values = self.table_array(self.videos_group(), name, layout, num_classes=num_classes)[rows]
         if name == "path":
             with readable(f"column 'path' of the table of videos in store {self.location.url!r}"):

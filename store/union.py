@@ -129,6 +129,16 @@ class StoreUnion:
         """The videos' ids."""
         return self.videos.ids
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns that the tables of all stores have, sorted."""
+        return _in_all([store.column_names for store in self.stores])
+
+    @property
+    def class_names(self) -> Mapping[str, tuple[str, ...]]:
+        """For each column of labels, and each of label sets, the name of each class index of the union."""
+        return self.videos.class_names
+
     def views(self) -> tuple[str, ...]:
         """Names of the views that all stores have, sorted."""
         return _in_all([store.views() for store in self.stores])

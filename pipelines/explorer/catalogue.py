@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale_video.pipelines.explorer.url_state import TableState
+from scale_video.store.read import FeatureStore
 from scale_video.store.union import ReadableStore
 from scale_video.store.video_parts import VideoParts
 from scale_video.store.video_probe import FAILURES, VideoStatus
@@ -25,26 +26,36 @@ class Catalogue:
     """What is known of every video before features are read."""
 
     def __init__(self, store: ReadableStore) -> None:
-        """Read the table.
+        """Read the columns that the table shows; of a large store, texts are most of the time that it takes.
 
         Raises:
-            StoreError: it cannot be read.
+            StoreError: they cannot be read.
+            ValueError: a column is not what it must be.
         """
-        videos = store.videos
-        parts = VideoParts.of(videos.start_seconds, videos.end_seconds, num_videos=store.num_videos)
+        names = store.column_names
+        members = (store,) if isinstance(store, FeatureStore) else store.stores
+        parts = [one.parts() for one in members]
+        bounds = VideoParts(
+            np.concatenate([part.begin_seconds for part in parts]), np.concatenate([part.end_seconds for part in parts])
+        )
         self.num_videos = store.num_videos
-        self.names: Sequence[str] = videos.paths
+        self.paths: Sequence[str] = store.column("path").tolist()
+        self.names: Sequence[str] = self.paths
         """What videos are called: the path, with ``#start-end`` for a part of a file."""
-        if parts.any:
-            self.names = [f"{path}{parts.suffix(row)}" for row, path in enumerate(videos.paths)]
-        self.durations = parts.durations(store.column("duration_seconds"))
+        if bounds.any:
+            self.names = [f"{path}{bounds.suffix(row)}" for row, path in enumerate(self.paths)]
+        self.durations = bounds.durations(store.column("duration_seconds"))
         """Seconds, shape (N,)."""
-        self.labels: Mapping[str, NDArray[Any]] = {**videos.labels, **videos.label_sets}
+        self.class_names = store.class_names
+        self.labels: Mapping[str, NDArray[Any]] = {
+            name: store.column(name) for name in names if name.startswith("label")
+        }
         """Class of each video, shape (N,), or for sets which classes it has, shape (N, classes)."""
-        self.class_names = videos.class_names
-        self.splits = videos.splits
-        self.targets = videos.targets
-        self.groups = videos.groups
+        self.splits = {name.removeprefix("split_"): store.column(name) for name in names if name.startswith("split_")}
+        self.targets = {name: store.column(name) for name in names if name.startswith("target")}
+        for name, values in self.labels.items():
+            if values.ndim == 1 and not -1 <= values.min() <= values.max() < len(self.class_names.get(name, ())):
+                raise ValueError(f"column {name!r} has classes without a name; the store is damaged, make it anew")
 
     def label_column(self, wanted: str) -> str | None:
         """The column of labels that is meant: the first where none is named; None where there is none.

@@ -4,6 +4,7 @@ A data root may hold links to other folders, and a store may come from anybody: 
 So links are followed, and what lies outside is refused unless the user says otherwise.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from scale_video.pipelines.find_video import resolve_data_root
@@ -18,18 +19,21 @@ class NoPictureError(Exception):
 class DataFiles:
     """The files of a store's videos."""
 
-    def __init__(self, store: ReadableStore, *, data_root: Path | None, follow_links: bool) -> None:
+    def __init__(
+        self, store: ReadableStore, paths: Sequence[str], *, data_root: Path | None, follow_links: bool
+    ) -> None:
         """Find the folder.
 
         Args:
             store: Whose videos they are.
+            paths: Of the files, relative to the data root.
             data_root: Folder of the videos; its usual place when None, if the data set has one.
             follow_links: Whether files may be shown that links within the data root lead to.
 
         Raises:
             ValueError: a folder is named, and there is none.
         """
-        self._paths = store.videos.paths
+        self._paths = paths
         self._follow_links = follow_links
         self.root: Path | None = None
         self._why_none = ""

@@ -69,7 +69,9 @@ class Explorer:
         self.feature_sets = feature_sets(self.store, view=request.view, backbone=request.backbone)
         """The first is shown where none is named."""
         self.catalogue = Catalogue(self.store)
-        self.files = DataFiles(self.store, data_root=request.data_root, follow_links=request.follow_links)
+        self.files = DataFiles(
+            self.store, self.catalogue.paths, data_root=request.data_root, follow_links=request.follow_links
+        )
         self.background = Background()
         self.outcomes = Outcomes(self.store, self.background)
         self._loading: Task | None = None

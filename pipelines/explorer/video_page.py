@@ -169,7 +169,7 @@ def video_page(
         row=row,
         name=catalogue.names[row],
         features=features.name,
-        facts=_facts(catalogue, row, probe),
+        facts=_facts(catalogue, row, probe, group=str(store.column("group", slice(row, row + 1))[0])),
         outcomes=_outcomes(store, row),
         classes=catalogue.classes(row, catalogue.label_column(state.label)),
         why_no_file=why_no_file,
@@ -215,10 +215,10 @@ def _outcomes(store: ReadableStore, row: int) -> tuple[tuple[str, str, str], ...
     return tuple(found)
 
 
-def _facts(catalogue: Catalogue, row: int, probe: VideoProbe) -> tuple[tuple[str, str], ...]:
+def _facts(catalogue: Catalogue, row: int, probe: VideoProbe, *, group: str) -> tuple[tuple[str, str], ...]:
     facts = {column: ", ".join(catalogue.classes(row, column)) for column in catalogue.labels}
     facts["split"] = catalogue.split_text(row)
-    facts["group"] = "" if catalogue.groups[row] == catalogue.names[row] else catalogue.groups[row]
+    facts["group"] = "" if group == catalogue.names[row] else group
     numbers = {name: float(column[row]) for name, column in catalogue.targets.items()}
     facts |= {name: "" if math.isnan(number) else f"{number:.6g}" for name, number in numbers.items()}
     if probe.status == VideoStatus.OK:
