@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from bokeh.document import Document
 from bokeh.embed import components
 from bokeh.embed.bundle import bundle_for_objs_and_resources
 from bokeh.model import Model
@@ -33,6 +34,7 @@ def render_page(sections: Sequence[Section], *, title: str, subtitle: str) -> st
     )
     environment.filters["kind"] = lambda block: type(block).__name__
     figures = list(_figures(sections))
+    _put_together(figures)
     script, plots = components({figure.id: figure for figure in figures}, wrap_script=False) if figures else ("", {})
     # Only those parts of the library that a figure needs; the style sheets are within.
     library = bundle_for_objs_and_resources(figures, INLINE).js_raw if figures else []
@@ -53,6 +55,14 @@ def _figures(sections: Iterable[Section]) -> Iterable[Model]:
     for section in sections:
         for part in section.parts:
             yield from (block.figure for block in part.blocks if isinstance(block, FigureBlock))
+
+
+def _put_together(figures: Sequence[Model]) -> None:
+    """Add figures to one document; by itself, Bokeh would look through all of it again for each of them."""
+    document = Document()
+    with document.models.freeze():
+        for figure in figures:
+            document.add_root(figure)
 
 
 def _own(name: str) -> Markup:
