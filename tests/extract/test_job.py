@@ -94,7 +94,7 @@ def task_of(store: FeatureStore, stubs: ModuleType, *, backbones: tuple[str, ...
         store_url=store.location.url,
         data_root="/nowhere",
         targets=tuple(targets),
-        limits=DecodeLimits(2, timeout_seconds=120, memory_bytes=1 << 30),
+        limits=DecodeLimits(1, timeout_seconds=120, memory_bytes=1 << 30),
         decode=stubs.decode,
         load=stubs.load,
     )

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from scale_video.extract.calibration import SAMPLE_TIMEOUT_SECONDS
 from scale_video.extract.clip_decoders import DEFAULT_MEMORY_BYTES, ClipDecoders, DecodeLimits
 from scale_video.extract.datasets.edited_videos import DemoParameters, render_demo
 from scale_video.pipelines.cli import main
@@ -209,6 +208,8 @@ def _shelf() -> Iterator[list[ClipDecoders]]:
 @pytest.fixture(scope="module", autouse=True)
 def lent_decoders(_shelf: list[ClipDecoders]) -> Iterator[None]:
     """What decodes in this process, by usual limits, takes a process that is there: to start one takes seconds."""
+    # Not above: what Dask logs goes where handlers are when it is imported, and pytest sets its own up after this file.
+    from scale_video.extract.calibration import SAMPLE_TIMEOUT_SECONDS
 
     def lend(limits: DecodeLimits) -> ClipDecoders | LentDecoders:
         usual = limits.memory_bytes == DEFAULT_MEMORY_BYTES and limits.timeout_seconds >= SAMPLE_TIMEOUT_SECONDS

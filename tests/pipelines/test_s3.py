@@ -26,9 +26,14 @@ def scale_video(*arguments: str | Path, status: int = 0) -> "subprocess.Complete
     return done
 
 
-def extract(demo_root: Path, store: str | Path, *, status: int = 0) -> "subprocess.CompletedProcess[str]":
+def extract(demo_root: Path, store: str | Path, *workers: str, status: int = 0) -> "subprocess.CompletedProcess[str]":
+    """By these workers, else by a thread."""
     options = ("--dataset", "demo", "--backbone", "motion3d", "--data", demo_root, "--store", store)
-    return scale_video("extract", *options, "--block-size", "8", "--workers", "2", "--no-estimate", status=status)
+    options += ("--runs", demo_root.parent / "runs")
+    workers = workers or ("--workers", "1", "--threads")
+    return scale_video(
+        "extract", *options, "--block-size", "8", "--decoders", "1", "--no-estimate", *workers, status=status
+    )
 
 
 def client() -> Any:
@@ -45,7 +50,7 @@ def objects_of(url: str) -> dict[str, bytes]:
 def test_extraction_into_a_bucket(demo_root: Path, tmp_path: Path, s3_bucket: str) -> None:
     url, local = f"{s3_bucket}/x.zarr", tmp_path / "x.zarr"
     extract(demo_root, local)
-    extract(demo_root, url)
+    extract(demo_root, url, "--workers", "2")
     wanted = {str(path.relative_to(local)): path.read_bytes() for path in sorted(local.rglob("*")) if path.is_file()}
     found = objects_of(url)
     assert found.keys() == wanted.keys()  # the lock is gone, too

@@ -35,9 +35,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that sees our dependencies and the wheel, but not the checkout."""
     environment = tmp_path_factory.mktemp("fresh") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     executable = environment / "bin" / "python"
-    subprocess.run([executable, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True, capture_output=True)
+    install = [sys.executable, "-m", "pip", "--python", executable, "install", "--quiet", "--no-deps", wheel]
+    subprocess.run(install, check=True, capture_output=True)
     # A plain line in a .pth file adds a folder without reading the .pth files in it, ours among them.
     packages = next((environment / "lib").glob("python*/site-packages"))
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -54,6 +55,7 @@ def test_every_module_and_data_file_is_in_the_wheel(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_runs(python: Path, tmp_path: Path) -> None:
     script = "import scale_video.store.read as m, pathlib; print(pathlib.Path(m.__file__).resolve())"
     where = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
