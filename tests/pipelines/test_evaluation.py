@@ -269,6 +269,7 @@ def test_a_gpu_is_used_if_there_is_one(
         raise Asked(device)
 
     monkeypatch.setattr(evaluation.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("scale_video.pipelines.evaluation_journal.device_name", lambda device: "a GPU")
     monkeypatch.setattr(evaluation, "evaluate_representation", probe)
     with pytest.raises(Asked, match="cuda"):
         run_evaluation(request_for(make_store(tmp_path / "a.zarr")), protocols=("knn",))
