@@ -36,7 +36,7 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
 def command(data: Path, store: Path, *options: str) -> list[str]:
     arguments = ["extract", "--dataset", "demo", "--backbone", "motion3d", "--data", str(data)]
     arguments += ["--store", str(store), "--block-size", "2", "--decoders", "1", "--no-estimate"]
-    arguments += ["--runs", str(store.parent / "runs")]
+    arguments += ["--runs", str(data.parent / "runs")]  # not beside the store, whose disk may vanish
     return [sys.executable, "-m", "scale_video.pipelines.cli", *arguments, *options]
 
 
