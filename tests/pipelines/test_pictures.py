@@ -52,7 +52,7 @@ def candidate(
     rng = np.random.default_rng(3)
     labels = np.arange(num_videos) % 4
     labels[0] = -1
-    tested = SimpleNamespace(labels=labels.astype(np.int32), clips=clips or {})
+    tested = SimpleNamespace(labels=labels.astype(np.int32), clips=clips or {}, windows=None)
     vectors = rng.normal(size=(num_videos, 6))
     return SimpleNamespace(name=name, seed=seed, tested=tested, test=vectors, pretrained_on=pretrained_on)
 
