@@ -50,4 +50,4 @@ def row_order(
         until_seconds=float(part.end_seconds[0]),
     )
     path = video_path(str(root), str(store.column("path", one_row)[0]))
-    return VideoOrder(path, store.probes(one_row)[0].duration_seconds, (request,))
+    return VideoOrder(path, float(store.column("duration_seconds", one_row)[0]), (request,))
