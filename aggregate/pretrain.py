@@ -34,7 +34,8 @@ from scale_video.aggregate.held_signals import HeldSignals, TrainingStoppedError
 from scale_video.aggregate.lightning_module import SetPretraining
 from scale_video.aggregate.pretrain_config import PretrainConfig
 from scale_video.aggregate.progress import PretrainProgress
-from scale_video.aggregate.run_folder import BEST_NAME, CHECKPOINT_NAME, PlainCheckpointIO, RunFolder
+from scale_video.aggregate.run_files import BEST_NAME, CHECKPOINT_NAME
+from scale_video.aggregate.run_folder import PlainCheckpointIO, RunFolder
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.lock import StoreLock
 

@@ -25,20 +25,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from scale_video.aggregate.checkpoint import RECORD, CheckpointError, aggregator_checkpoint
 from scale_video.aggregate.held_signals import HeldSignals, TrainingStoppedError
 from scale_video.aggregate.lightning_module import SetPretraining
+from scale_video.aggregate.run_files import BEST_NAME, CHECKPOINT_NAME, METRICS, METRICS_NAME
 
-CHECKPOINT_NAME: Final = "last.ckpt"
-BEST_NAME: Final = "best.ckpt"
-METRICS_NAME: Final = "metrics.csv"
-METRICS: Final = (
-    "loss",
-    "masked_clip_loss",
-    "masked_clip_accuracy",
-    "masked_clip_spread",
-    "set_loss",
-    "set_accuracy",
-    "set_spread",
-    "learning_rate",
-)
 _COLUMNS: Final = ("epoch", "seconds", *METRICS)
 
 

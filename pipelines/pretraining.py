@@ -25,7 +25,7 @@ from scale_video.pipelines.paths import (
 )
 from scale_video.pipelines.preset import PretrainVideos
 from scale_video.pipelines.provenance import features_digest, training_identity, warn_of_normalisation
-from scale_video.pipelines.training_journal import TrainingJournal
+from scale_video.pipelines.training_notes import TrainingJournal
 from scale_video.pipelines.training_summary import how_it_went
 from scale_video.store.union import DatasetUnion, ReadableStore, dataset_of
 from scale_video.store.video_table import VideoTable

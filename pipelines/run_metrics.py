@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scale_video.aggregate.run_folder import METRICS, METRICS_NAME
+from scale_video.aggregate.run_files import METRICS, METRICS_NAME
 
 
 @dataclass(frozen=True, slots=True)

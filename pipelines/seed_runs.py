@@ -9,7 +9,7 @@ from typing import Any
 
 from scale_video.aggregate.checkpoint import FEATURES_DIGEST, RECIPE, CheckpointError, LoadedAggregator, load_aggregator
 from scale_video.aggregate.pretrain_config import PretrainConfig
-from scale_video.aggregate.run_folder import CHECKPOINT_NAME
+from scale_video.aggregate.run_files import CHECKPOINT_NAME
 from scale_video.pipelines.candidates import LEARNED, SeedRun
 from scale_video.pipelines.console import note
 from scale_video.pipelines.paths import ExperimentRequest, checkpoint_path, run_dir

@@ -22,7 +22,8 @@ from scale_video.pipelines.job_notes import JobNotes
 from scale_video.pipelines.journal_file import JournalFile, read_events
 from scale_video.pipelines.paths import ExperimentRequest
 from scale_video.pipelines.pretraining import run_pretraining
-from scale_video.pipelines.training_journal import TrainingJournal, read_training_journal
+from scale_video.pipelines.training_journal import read_training_journal
+from scale_video.pipelines.training_notes import TrainingJournal
 from scale_video.store.errors import StoreError
 from scale_video.store.read import FeatureStore
 
