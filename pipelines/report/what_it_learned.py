@@ -142,8 +142,8 @@ def _score(titles: Sequence[str], answers: Sequence[Sequence[tuple[Strip, ...]]]
     parts = []
     for title, of_side in zip(titles, answers, strict=True):
         hits = [one.hit for of_query in of_side for one in of_query if one.hit is not None]
-        parts.append(f"by {title} {sum(hits)} of {len(hits)}")
-    return f"Of the class of the query are {', '.join(parts)}."
+        parts.append(f"{sum(hits)} of {len(hits)} by {title}")
+    return f"Videos of the query's class: {', '.join(parts)}."
 
 
 def _class_names(sources: ReportSources, labels: NDArray[np.integer]) -> list[str]:

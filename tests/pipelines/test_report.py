@@ -234,7 +234,7 @@ def test_hits_are_videos_of_the_class_of_the_query(parsed: Parsed) -> None:
         for side in (raw, learned)
     ]
     text = parsed.texts["Nearest videos, before and after"]
-    assert f"by x (raw features) {counts[0]} of 20, by x+cls (SCALE, seed 0) {counts[1]} of 20." in text
+    assert f"{counts[0]} of 20 by x (raw features), {counts[1]} of 20 by x+cls (SCALE, seed 0)." in text
     assert text.count("✓") == sum(counts)
     assert text.count("✗") == 40 - sum(counts)
 
