@@ -66,7 +66,7 @@ def originals(
     return contents
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def decoders() -> Iterator[ClipDecoders]:
     decoders = ClipDecoders(LIMITS)
     yield decoders
@@ -81,8 +81,10 @@ def requests_of(name: str, probe: VideoProbe) -> tuple[ClipRequest, ...]:
     return tuple(ClipRequest(plan.coordinates[0], plan.valid[0], num_frames=8, frame_size=32) for plan in plans)
 
 
-def alone(folder: Path, originals: dict[str, bytes]) -> dict[str, Healthy]:
+@pytest.fixture(scope="module")
+def healthy(originals: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Healthy]:
     """What becomes of the originals in processes that meet nothing else."""
+    folder = tmp_path_factory.mktemp("healthy")
     decoders, healthy = ClipDecoders(LIMITS), {}
     for name, content in originals.items():
         path = folder / name
@@ -216,9 +218,13 @@ class Fuzzing:
 
 @pytest.mark.slow
 def test_every_damaged_file_ends_with_a_status_and_harms_no_other(
-    modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], decoders: ClipDecoders, tmp_path: Path
+    modules: tuple[ModuleType, ModuleType],
+    originals: dict[str, bytes],
+    healthy: dict[str, Healthy],
+    decoders: ClipDecoders,
+    tmp_path: Path,
 ) -> None:
-    fuzzing = Fuzzing(decoders, tmp_path, alone(tmp_path, originals))
+    fuzzing = Fuzzing(decoders, tmp_path, healthy)
     deadline = time.monotonic() + TORTURE_SECONDS
     start = 0
     while start < NUM_FILES or time.monotonic() < deadline:
@@ -234,16 +240,20 @@ def test_every_damaged_file_ends_with_a_status_and_harms_no_other(
 
 @pytest.mark.slow
 def test_bombs_of_frames_are_refused_before_they_take_memory(
-    modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], decoders: ClipDecoders, tmp_path: Path
+    modules: tuple[ModuleType, ModuleType],
+    originals: dict[str, bytes],
+    healthy: dict[str, Healthy],
+    decoders: ClipDecoders,
+    tmp_path: Path,
 ) -> None:
-    (healthy,) = alone(tmp_path, {"h264.mp4": originals["h264.mp4"]}).values()
+    before = healthy["h264.mp4"]
     for name, content in modules[1].frame_bombs(originals):
         path = tmp_path / f"bomb.{name.rpartition('.')[2]}"
         path.write_bytes(content)
         (probe,) = in_time(decoders.probe([path]))
         check_probe(path, probe)
         assert probe.status == (VideoStatus.OK if "grows" in name else VideoStatus.CORRUPT), name
-        orders = [VideoOrder(path, healthy.probe.duration_seconds, healthy.requests)]  # it was another file once
+        orders = [VideoOrder(path, before.probe.duration_seconds, before.requests)]  # it was another file once
         if probe.status == VideoStatus.OK:
             orders.append(VideoOrder(path, probe.duration_seconds, requests_of(name, probe)))
         for video in in_time(decoders.decode(orders)):
@@ -275,31 +285,32 @@ def test_want_of_memory_is_not_called_damage(modules: tuple[ModuleType, ModuleTy
 
 @pytest.mark.slow
 def test_a_bomb_of_time_is_given_up_and_the_next_video_is_had(
-    modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], tmp_path: Path
+    modules: tuple[ModuleType, ModuleType], healthy: dict[str, Healthy], tmp_path: Path
 ) -> None:
-    (healthy,) = alone(tmp_path, {"h264.mp4": originals["h264.mp4"]}).values()
-    bomb = tmp_path / "bomb.h264"
+    bomb, neighbour, alone = tmp_path / "bomb.h264", tmp_path / "h264.mp4", healthy["h264.mp4"]
     bomb.write_bytes(modules[1].time_bomb())
+    neighbour.write_bytes(alone.content)
     decoders = ClipDecoders(DecodeLimits(1, timeout_seconds=3, memory_bytes=1 << 30))
-    probes = list(decoders.probe([bomb, tmp_path / "h264.mp4"]))
+    probes = list(decoders.probe([bomb, neighbour]))
     assert [probe.status for probe in probes] == [VideoStatus.OK, VideoStatus.OK]
     orders = [
         VideoOrder(bomb, probes[0].duration_seconds, requests_of("bomb", probes[0])),
-        VideoOrder(tmp_path / "h264.mp4", healthy.probe.duration_seconds, healthy.requests),
+        VideoOrder(neighbour, alone.probe.duration_seconds, alone.requests),
     ]
     videos = decoders.decode(orders)
     for clips in next(videos).clips:
         assert (clips.status, clips.error) == (VideoStatus.TIMEOUT, "decoding took more than 3 s")
         assert not clips.valid.any()
-    assert same_clips(next(videos), healthy.decoded)
+    assert same_clips(next(videos), alone.decoded)
     decoders.close()
 
 
 def test_files_that_are_no_videos(
-    modules: tuple[ModuleType, ModuleType], originals: dict[str, bytes], decoders: ClipDecoders, tmp_path: Path
+    modules: tuple[ModuleType, ModuleType], healthy: dict[str, Healthy], decoders: ClipDecoders, tmp_path: Path
 ) -> None:
-    neighbours = {name: originals[name] for name in ("h264.mp4", "h264.ts")}
-    healthy = alone(tmp_path, neighbours)["h264.mp4"]
+    for name in ("h264.mp4", "h264.ts"):
+        (tmp_path / name).write_bytes(healthy[name].content)
+    before = healthy["h264.mp4"]
     foreign: dict[str, bytes] = modules[0].FOREIGN
     paths = [tmp_path / name for name in foreign]
     for path, content in zip(paths, foreign.values(), strict=True):
@@ -307,24 +318,25 @@ def test_files_that_are_no_videos(
     for path, probe in zip(paths, decoders.probe(paths), strict=True):
         check_probe(path, probe)
         assert probe.status in (VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM), f"{path.name}: {probe}"
-    orders = [VideoOrder(path, healthy.probe.duration_seconds, healthy.requests) for path in paths]
+    orders = [VideoOrder(path, before.probe.duration_seconds, before.requests) for path in paths]
     for path, video in zip(paths, decoders.decode(orders), strict=True):
         check_decoded(path, video)
         assert not any(clips.valid.any() for clips in video.clips)
 
 
 def test_an_error_that_nobody_foresaw_is_the_matter_of_one_video(
-    harmful: ModuleType, originals: dict[str, bytes], tmp_path: Path
+    harmful: ModuleType, healthy: dict[str, Healthy], tmp_path: Path
 ) -> None:
-    (healthy,) = alone(tmp_path, {"h264.mp4": originals["h264.mp4"]}).values()
-    order = VideoOrder(tmp_path / "h264.mp4", healthy.probe.duration_seconds, healthy.requests)
+    alone = healthy["h264.mp4"]
+    order = VideoOrder(tmp_path / "h264.mp4", alone.probe.duration_seconds, alone.requests)
+    order.path.write_bytes(alone.content)
     decoders = ClipDecoders(LIMITS)
     for video in decoders.decode([order, order], decode=harmful.decode_that_stumbles):
         check_decoded(order.path, video)
         for clips in video.clips:
             assert clips.status == VideoStatus.CRASHED
             assert clips.error == r"decoding raised KeyError: 'the file:\n an oversight'"
-    assert same_clips(next(decoders.decode([order])), healthy.decoded)
+    assert same_clips(next(decoders.decode([order])), alone.decoded)
     decoders.close()
 
 

@@ -85,7 +85,7 @@ class Site:
         command += ["--backbone", "motion3d"]
         command += ["--data", f"{CLIENT_SEES}/videos", "--store", f"{CLIENT_SEES}/features/demo.zarr"]
         return subprocess.Popen(
-            [*command, "--block-size", str(BLOCK_SIZE), "--no-estimate", *options],
+            [*command, "--block-size", str(BLOCK_SIZE), "--decoders", "1", "--no-estimate", *options],
             cwd=self.seen_by_client,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -109,7 +109,7 @@ def site(tmp_path: Path, demo_root: Path) -> Site:
 @pytest.fixture(scope="module")
 def local_bytes(tmp_path_factory: pytest.TempPathFactory, demo_root: Path) -> dict[str, str]:
     site = Site(tmp_path_factory.mktemp("local"), demo_root)
-    finish(site.extract("--workers", "1"))
+    finish(site.extract("--workers", "1", "--threads"))
     assert verify_store(site.store).num_committed == NUM_BLOCKS
     return tree(site.store)
 
@@ -200,8 +200,10 @@ def test_tls_admits_those_with_a_certificate_and_nobody_else(site: Site, local_b
     with site.cluster(("--no-nanny", "--nthreads", "1")) as (address, _):
         assert address.startswith("tls://")
         site.environment = bare
-        for stranger in (address, address.replace("tls://", "tcp://")):
-            errors = finish(site.extract("--scheduler", stranger), status=1, seconds=END_SECONDS)
+        strangers = (address, address.replace("tls://", "tcp://"))
+        clients = [site.extract("--scheduler", stranger) for stranger in strangers]  # each waits for ten seconds
+        for stranger, client in zip(strangers, clients, strict=True):
+            errors = finish(client, status=1, seconds=END_SECONDS)
             assert f"no Dask scheduler answers at '{stranger}'" in one_error(errors)
         assert not site.store.exists()
         site.environment = bare | tls
