@@ -1,6 +1,7 @@
 """``scale-video report``: what was run, what it is worth, what it learned and how it went, on one page."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,8 +53,7 @@ def run_report(request: ReportRequest) -> ReportResult:
     path = request.output or sources.results_folder / _file_name(request)
     page = render_page(sections, title=_title(request), subtitle=_subtitle(request))
     write_whole(path, page)
-    missing = tuple(text for section in sections for text in _missing(section))
-    return ReportResult(path, path.stat().st_size, missing, perf_counter() - started)
+    return ReportResult(path, path.stat().st_size, _missing(sections), perf_counter() - started)
 
 
 def _file_name(request: ReportRequest) -> str:
@@ -79,10 +79,14 @@ def _subtitle(request: ReportRequest) -> str:
     return f"Split {request.experiment.split}, store {request.experiment.store}. Written {now} by {code}."
 
 
-def _missing(section: Section) -> list[str]:
-    return [
-        f"{part.title}: {block.text}" + (f" ({block.command})" if block.command else "")
-        for part in section.parts
-        for block in part.blocks
-        if isinstance(block, Missing)
-    ]
+def _missing(sections: Sequence[Section]) -> tuple[str, ...]:
+    """What is not there, once for all parts that lack the same."""
+    titles: dict[Missing, list[str]] = {}
+    for part in (part for section in sections for part in section.parts):
+        for block in part.blocks:
+            if isinstance(block, Missing):
+                titles.setdefault(block, []).append(part.title)
+    return tuple(
+        f"{', '.join(of_block)}: {block.text}" + (f" ({block.command})" if block.command else "")
+        for block, of_block in titles.items()
+    )

@@ -151,8 +151,9 @@ class ReportSources:
         """
         found = self._records_by_features.get(self._features, [])
         if not found:
-            what = "other features than these" if self._records_by_features else "nothing"
-            raise NotThereError(f"There are results of {what}.", self.command("evaluate"))
+            other = "What was evaluated are other features than these."
+            none = "Nothing was evaluated yet."
+            raise NotThereError(other if self._records_by_features else none, self.command("evaluate"))
         name = self._target_name(found)
         return [record for record in found if record.target == name]
 

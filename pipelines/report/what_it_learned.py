@@ -89,9 +89,9 @@ def _nearest(sources: ReportSources) -> Iterator[Block]:
             StripRow(query, tuple(zip(titles, of_query, strict=True)))
             for query, of_query in zip(asked, zip(*answers, strict=True), strict=True)
         ),
-        f"{len(queries)} test videos, drawn by seed 0, and the {found[0][1].shape[1]} most similar of "
-        f"{_described(vectors, vectors.searched, 'training videos')}, the nearest first, with the cosine; frames are "
-        "of stored clips, cut and mirrored as these are.",
+        f"{len(queries)} {'test ' if vectors.is_split else ''}videos, drawn by seed 0, and the "
+        f"{found[0][1].shape[1]} most similar of {_described(vectors, vectors.searched, 'training videos')}, the "
+        "nearest first, with the cosine; frames are of stored clips, cut and mirrored as these are.",
     )
     yield (
         Paragraph(_score(titles, answers))

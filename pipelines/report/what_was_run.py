@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,8 +129,9 @@ def _versions_in(values: Mapping[str, Any]) -> dict[str, Any]:
 def _time(sources: ReportSources) -> Iterator[Block]:
     times = list(stage_times(sources))
     if not any(one.stage == "evaluation" for one in times):  # by a release that kept no journal
-        probes = {record.probe_key: record.seconds for record in sources.records} if times else {}
-        times += [StageTime(f"evaluation, {len(probes)} probes", "", sum(probes.values()), "")] if probes else []
+        with suppress(NotThereError):
+            probes = {record.probe_key: record.seconds for record in sources.records}
+            times.append(StageTime(f"evaluation, {len(probes)} probes", "", sum(probes.values()), ""))
     if not times:
         raise NotThereError("No stage wrote down how long it took.", sources.command("pretrain"))
     yield TableBlock(("stage", "began", "took", "on", ""), tuple(as_rows(times)))
