@@ -5,16 +5,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import fsspec
 import numpy as np
-import zarr
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
-from zarr.errors import GroupNotFoundError
 
 from scale_video.store.errors import StoreError, StoreNotFoundError
+
+if TYPE_CHECKING:
+    import zarr
 
 LOCK_NAME: Final = "lock.json"
 """File in the root of a store that a job works on."""
@@ -61,13 +62,16 @@ class StoreLocation:
         """Whether files can be read by their paths and flushed with fsync."""
         return isinstance(self.file_system, LocalFileSystem)
 
-    def open_group(self, mode: Literal["r", "r+"], path: str = "") -> zarr.Group:
+    def open_group(self, mode: Literal["r", "r+"], path: str = "") -> "zarr.Group":
         """Open a group as its metadata stands: a stale consolidation hides groups that were added since.
 
         Raises:
             StoreNotFoundError: there is no group.
             StoreError: what is there is no readable Zarr v3 group.
         """
+        import zarr  # here, so that a run folder can be locked where only PyTorch and Lightning are installed
+        from zarr.errors import GroupNotFoundError
+
         try:
             return zarr.open_group(self.url, mode=mode, path=path, zarr_format=3, use_consolidated=False)
         except (FileNotFoundError, GroupNotFoundError):
