@@ -15,8 +15,12 @@ their users would:
 
 A ratio above 1: ours is faster. ``difference`` is the mean absolute one between our pixels and the peer's, in grey
 levels of 256, of the frame where it is largest: theirs are the same frames, or the row says so. What is not installed,
-or fails on a file, is said in its row. Time is the process's CPU time, of all its threads: everything here computes,
-nobody may gain by a hidden thread, and neighbours matter less.
+or fails on a file, is said in its row. Each side lives in a process of its own, as its users have it: side by side in
+one, what one library frees decides what memory costs the next. Time is the process's CPU time, of all its threads:
+everything here computes, nobody may gain by a hidden thread, and neighbours matter less.
+
+``--keep-memory`` tells glibc to give nothing back to the system (``MALLOC_MMAP_THRESHOLD_`` and
+``MALLOC_TRIM_THRESHOLD_``), which spares fresh pages to those who allocate anew for every video.
 """
 
 import argparse
@@ -28,10 +32,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -210,40 +217,55 @@ def torchcodec(sample: Sample) -> NDArray[np.uint8]:
     return clips.permute(0, 1, 3, 4, 2).numpy()
 
 
-PEERS: dict[str, Callable[[Sample], Any]] = {
+PEERS: dict[str, Callable[[Sample], NDArray[np.uint8] | None]] = {
     "decode only": decode_only,
     "opencv": opencv,
     "decord": decord,
     "torchcodec": torchcodec,
 }
+SIDES: dict[str, Callable[[Sample], NDArray[np.uint8] | None]] = {"ours": ours, **PEERS}
+
+
+def timed(name: str, sample: Sample) -> float:
+    """CPU seconds of this process for one side's clips, without freeing them."""
+    begin = time.process_time()
+    clips = SIDES[name](sample)
+    seconds = time.process_time() - begin
+    del clips
+    return seconds
+
+
+def clips_of(name: str, sample: Sample) -> NDArray[np.uint8] | None:
+    """One side's clips, shape (K, T, S, S, 3)."""
+    torch.set_num_threads(1)
+    return SIDES[name](sample)
 
 
 def measure(sample: Sample, *, repeats: int, peers: Sequence[str]) -> list[dict[str, Any]]:
     """Time ours and each peer in turn, after a first round that compares pixels; one record for each peer."""
-    contestants: dict[str, Callable[[Sample], Any]] = {"ours": ours, **{name: PEERS[name] for name in peers}}
-    expected = ours(sample).astype(np.int16)
     failures: dict[str, str] = {}
     differences: dict[str, float] = {}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
     shuffled = random.Random(0)  # nobody always follows the one who leaves caches cold
-    for turn in range(repeats + 1):
-        for name, run in shuffled.sample(list(contestants.items()), len(contestants)):
-            if name in failures:
-                continue
-            begin = time.process_time()
+    with ExitStack() as opened:
+        processes = {
+            name: opened.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for name in seconds
+        }
+        expected = np.asarray(processes["ours"].submit(clips_of, "ours", sample).result()).astype(np.int16)
+        for name in peers:
             try:
-                clips = run(sample)
+                clips = processes[name].submit(clips_of, name, sample).result()
             except Exception as error:  # a peer that is absent or fails is a result
-                if name == "ours":
-                    raise
                 failures[name] = " ".join(f"{type(error).__name__}: {error}".split())[:80]
                 continue
-            if turn > 0:
-                seconds[name].append(time.process_time() - begin)
-            elif clips is not None:
+            if clips is not None:
                 differences[name] = float(np.abs(expected - clips).mean(axis=(2, 3, 4)).max())
                 if differences[name] > MAX_DIFFERENCE:
                     failures[name] = f"other frames than ours: a mean difference of {differences[name]:.1f} in one"
+        contestants = [name for name in seconds if name not in failures]
+        for _ in range(repeats):
+            for name in shuffled.sample(contestants, len(contestants)):
+                seconds[name].append(processes[name].submit(timed, name, sample).result())
     return [
         _record(sample, name, seconds, failures.get(name, "")) | {"difference": differences.get(name)} for name in peers
     ]
@@ -288,8 +310,10 @@ def main() -> None:
     parser.add_argument("--long-minutes", type=int, default=10, help="length of the 720p file (default: 10)")
     parser.add_argument("--long-repeats", type=int, default=3, help="timed runs of each on it (default: 3; 0: none)")
     parser.add_argument("--folder", type=Path, help="where the videos are, or are made to stay (default: not at all)")
+    parser.add_argument("--keep-memory", action="store_true", help="glibc keeps what is freed")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    if arguments.keep_memory:  # for the processes that start from here on
+        os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**40)}
     if os.environ.get("OMP_NUM_THREADS") != "1":
         print("set OMP_NUM_THREADS=1 as well")
     records: list[dict[str, Any]] = []
