@@ -17,7 +17,9 @@ from scale_video.store.video_probe import VideoStatus
 
 FEATURE_DIM = 768
 SPIN_SECONDS = 0.03
-"""CPU time that ``spinning_decode`` takes for a video."""
+"""CPU time that ``spinning_decode`` takes for a video: a few seconds of a small one."""
+UCF_SPIN_SECONDS = 0.1
+"""The same for ``ucf_spinning_decode``: 16 clips of a video like UCF101's, by ``bench_decode.py``."""
 
 
 class StubBackbone:
@@ -73,10 +75,26 @@ def spinning_decode(
     out: Sequence[NDArray[np.uint8]],
 ) -> DecodedVideo:
     """``stub_decode`` that keeps a core busy for ``SPIN_SECONDS`` of CPU time, as a decoder would."""
-    begun = time.thread_time()
-    while time.thread_time() - begun < SPIN_SECONDS:
-        pass
+    _spin(SPIN_SECONDS)
     return stub_decode(path, requests, duration_seconds=duration_seconds, out=out)
+
+
+def ucf_spinning_decode(
+    path: Path,
+    requests: Sequence[ClipRequest],
+    *,
+    duration_seconds: float,
+    out: Sequence[NDArray[np.uint8]],
+) -> DecodedVideo:
+    """``stub_decode`` that keeps a core busy for ``UCF_SPIN_SECONDS`` of CPU time."""
+    _spin(UCF_SPIN_SECONDS)
+    return stub_decode(path, requests, duration_seconds=duration_seconds, out=out)
+
+
+def _spin(cpu_seconds: float) -> None:
+    begun = time.thread_time()
+    while time.thread_time() - begun < cpu_seconds:
+        pass
 
 
 def waiting_decode(
