@@ -47,10 +47,14 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_module_and_data_file_is_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
+    suffixes = {".py", ".toml", ".safetensors", ".html", ".css", ".js", ".svg"}
+    found = set()
     for folder in ("store", "extract", "aggregate", "evaluate", "pipelines"):
         for path in (REPOSITORY / folder).rglob("*"):
-            if path.suffix in (".py", ".toml", ".safetensors") or path.name == "FORMAT.md":
+            if path.suffix in suffixes or path.name == "FORMAT.md":
                 assert f"scale_video/{path.relative_to(REPOSITORY)}" in names
+                found.add(path.suffix)
+    assert found == suffixes | {".md"}
     assert "scale_video/__init__.py" not in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

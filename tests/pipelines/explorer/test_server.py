@@ -39,6 +39,23 @@ def test_pages_are_there_and_let_nothing_in_that_is_not_ours(server: Any, path: 
     assert not re.search(r"<[^>]+\s(style|on\w+)=", page)  # what such a policy forbids
 
 
+def test_a_store_in_a_bucket_is_shown_like_one_on_disk(
+    server: Any, explored: Any, serve: Callable[..., Any], store_maker: Callable[..., str], s3_bucket: str
+) -> None:
+    there = ExploreRequest(store_maker(f"{s3_bucket}/films.zarr"), checkpoint=explored.checkpoint, num_decoders=1)
+    with serve(there) as remote:
+        remote.get("/")
+        remote.settle()
+        for path in ("/?search=fly&sort=-duration", "/video/0", "/video/3?clip=1&of=clip&by=h"):
+            status, _, body = remote.get(path)
+            assert status == 200
+            for what in (r"<b>(-?\d\.\d{3})</b>", r'href="/video/(\d+)"'):  # scores, and videos
+                found, expected = ([*re.findall(what, page.decode())] for page in (body, server.get(path)[2]))
+                assert list(dict.fromkeys(found)) == list(dict.fromkeys(expected))
+        assert "&lt;b&gt;bad&lt;/b&gt;" in remote.get("/video/7")[2].decode()
+        assert len(re.findall(r"<b>-?\d\.\d{3}</b>", remote.get("/video/0")[2].decode())) == 12
+
+
 def test_names_and_reasons_are_never_markup(server: Any) -> None:
     table = server.get("/")[2].decode()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;.mp4" in table
