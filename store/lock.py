@@ -26,7 +26,8 @@ class StoreLock:
 
     Who may take a lock that is there:
 
-    - Nobody, while its process is seen to be alive: that needs the same machine, boot and process namespace.
+    - Nobody, while its process is seen to be alive: that needs the same machine, boot and process namespace, and a
+      ``/proc`` that shows processes of its user.
     - Anybody at once, where its process would be seen, and is gone (killed, say).
     - Anybody, once its heartbeat is 5 minutes old. Its age is the difference of two modification times given by the
       file system, that of the lock and that of a file written now; so clocks of hosts may differ. A file system that

@@ -68,7 +68,9 @@ class LockOwner:
 
     def is_visible(self) -> bool:
         """Whether its process would be seen from here, if it is alive."""
-        return self.process_table != "" and self.process_table == _process_table() and self.process_started != ""
+        if self.process_table == "" or self.process_table != _process_table() or self.process_started == "":
+            return False
+        return not _is_hidden(self.pid)
 
     def is_gone(self) -> bool:
         """Whether its process would be seen from here, and is not."""
@@ -229,6 +231,20 @@ def _process_table() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process is there that cannot be looked at: another user's, where ``hidepid`` hides it in ``/proc``."""
+    try:
+        Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        try:
+            os.kill(pid, 0)  # sends nothing
+        except PermissionError:
+            return True
+        except (OSError, OverflowError):
+            return False
+    return False
 
 
 def _process_started(pid: int) -> str | None:

@@ -138,6 +138,37 @@ def test_a_process_that_has_the_number_of_a_dead_one_does_not_hold_its_lock(tmp_
     StoreLock.acquire(tmp_path, purpose="extract").release()
 
 
+@pytest.mark.parametrize("shown", [FileNotFoundError, PermissionError])
+def test_a_process_that_proc_hides_is_waited_for_like_one_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: type[OSError]
+) -> None:
+    """Mounted by ``hidepid``, as clusters do, ``/proc`` tells nothing of another user's job, which may be alive."""
+    owner, asked = LockOwner.of_this_process("extract"), []
+    stat, read_text, read_bytes = Path(f"/proc/{owner.pid}/stat"), Path.read_text, Path.read_bytes
+
+    def hidden(read: Callable[..., Any]) -> Callable[..., Any]:
+        def look(path: Path, **options: Any) -> Any:
+            if path == stat:
+                raise shown(path)
+            return read(path, **options)
+
+        return look
+
+    def refuse(pid: int, signal_number: int) -> None:
+        asked.append((pid, signal_number))
+        raise PermissionError
+
+    put(tmp_path, owner.to_bytes())
+    monkeypatch.setattr(Path, "read_text", hidden(read_text))
+    monkeypatch.setattr(Path, "read_bytes", hidden(read_bytes))
+    monkeypatch.setattr(os, "kill", refuse)
+    with pytest.raises(StoreLockedError, match=r"in use by `extract` .*, last heard of \d s ago"):
+        StoreLock.acquire(tmp_path, purpose="extract")
+    assert set(asked) == {(owner.pid, 0)}
+    age(tmp_path / "lock.json", 301)
+    StoreLock.acquire(tmp_path, purpose="extract").release()
+
+
 @pytest.mark.parametrize("content", [ELSEWHERE.to_bytes(), replace(ELSEWHERE, acquired="2999").to_bytes(), b"", b"[["])
 def test_a_heartbeat_of_another_machine_is_waited_for_five_minutes(tmp_path: Path, content: bytes) -> None:
     put(tmp_path, content)
