@@ -34,13 +34,15 @@ def of_two(tmp_path_factory, write_store, make_features) -> Path:
     """What two processes leave behind."""
     folder = tmp_path_factory.mktemp("two")
     write_store(folder / "store.zarr", make_features(num_videos=UNEVEN, fewer=(3, 0, 8)), block_size=8)
-    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE")}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(folder), "2"], env=environment, timeout=300, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = run_two(folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def run_two(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE")}
+    command = [sys.executable, str(PROGRAM), str(folder), "2", *options]
+    return subprocess.run(command, env=environment, timeout=300, capture_output=True, text=True, check=False)
 
 
 def of_ranks(folder, entry):
@@ -91,6 +93,13 @@ def test_ranks_of_a_stream_take_equally_many_steps(of_two, make_features):
         rows = [{row_of[tuple(clip)] for clip in clips[epoch * 24 :][:24]} for clips in seen]
         assert [len(of_rank) for of_rank in rows] == [24, 24]
         assert rows[0].isdisjoint(rows[1])
+
+
+def test_when_one_rank_fails_all_end_and_say_why(tmp_path):
+    done = run_two(tmp_path, "1")
+    assert done.returncode == 1
+    assert "OSError: the disk of this rank is gone" in done.stderr
+    assert not (tmp_path / "failed" / "lock.json").exists()  # the same command may be given at once
 
 
 def test_one_process_writes(of_two):

@@ -1,8 +1,9 @@
 """A program that trains on one device or on several, as often as it is told; it is also a module with what it runs.
 
-    python two_ranks.py FOLDER DEVICES
+    python two_ranks.py FOLDER DEVICES [FAILS]
 
 writes ``FOLDER/<case>/last.ckpt`` and, by rank, the losses of all steps. ``FOLDER/store.zarr`` is streamed.
+With a rank that FAILS, which it does in the third step, there is one training, ``FOLDER/failed``.
 """
 
 import json
@@ -70,10 +71,22 @@ class Losses(Callback):
         (self._folder / f"rank{trainer.global_rank}.json").write_text(text)
 
 
-def train(folder: Path, clips, config: PretrainConfig, *, devices: int) -> Path:
+class Failure(Callback):
+    """An error of one rank alone."""
+
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.global_rank, trainer.global_step) == (self._rank, 2):
+            raise OSError("the disk of this rank is gone")
+
+
+def train(folder: Path, clips, config: PretrainConfig, *, devices: int, fails: int | None = None) -> Path:
     """One training."""
+    callbacks = [Losses(folder), *([] if fails is None else [Failure(fails)])]
     return pretrain(
-        clips, config, run_dir=folder, provenance={}, accelerator="cpu", devices=devices, callbacks=[Losses(folder)],
+        clips, config, run_dir=folder, provenance={}, accelerator="cpu", devices=devices, callbacks=callbacks,
         progress=False,
     )  # fmt: skip
 
@@ -81,6 +94,9 @@ def train(folder: Path, clips, config: PretrainConfig, *, devices: int) -> Path:
 def main() -> None:
     torch.set_num_threads(1)
     folder, devices = Path(sys.argv[1]), int(sys.argv[2])
+    if len(sys.argv) > 3:
+        train(folder / "failed", random_features(), CONFIG, devices=devices, fails=int(sys.argv[3]))
+        return
     for name, config in CASES.items():
         train(folder / name, random_features(), config, devices=devices)
     store = FeatureStore.open(folder / "store.zarr")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from threadpoolctl import threadpool_limits
 from scale_video.aggregate.checkpoint import load_aggregator
 from scale_video.aggregate.embed import embed_videos
 from scale_video.evaluate.comparison import compare_paired
+from scale_video.evaluate.outcomes import Outcomes
 from scale_video.pipelines.cli import main
 from scale_video.pipelines.paths import ExperimentRequest
-from scale_video.pipelines.report import draw, sampled_vectors, section
+from scale_video.pipelines.published import PublishedFigure
+from scale_video.pipelines.report import draw, gains, sampled_vectors, section, sources
 from scale_video.pipelines.report.build import OUTLINES
 from scale_video.pipelines.report.did_it_help import DID_IT_HELP
 from scale_video.pipelines.report.figures import plain
@@ -190,6 +193,58 @@ def test_gains_are_paired_differences(experiment: Experiment, parsed: Parsed) ->
             np.array([groups[video] for video in raw]),
         )
         assert cell == f"{100 * gain:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def test_gains_are_over_our_own_x_though_a_published_one_stands_above_it(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    title = "Gain over the raw features"
+    expected = filled(DID_IT_HELP, experiment)[title]
+    assert isinstance(expected[0], section.TableBlock)
+    figure = PublishedFigure("folder", ("1",), ("a-backbone",), "x", ("linear",), "top1", 0.9, "A source", "how")
+    monkeypatch.setattr(sources, "published_figures", lambda: (figure,))
+    found = filled(DID_IT_HELP, experiment)
+    assert found[title][0] == expected[0]
+    assert isinstance(found["Scores"][0], section.TableBlock)
+    assert found["Scores"][0].rows[0][:2] == ("a-backbone", "x")
+
+
+def test_raw_features_that_several_experiments_probed_count_once_and_by_their_own(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(experiment.root / "runs", runs)
+    path = runs / "folder" / "results.json"
+    rows = json.loads(path.read_bytes())
+    others = [{**row, "preset": "another", "value": row["ci_low"]} for row in rows if row["representation"] == "x"]
+    path.write_text(json.dumps([*others, *rows]))
+    found, expected = filled(DID_IT_HELP, experiment, runs=runs), filled(DID_IT_HELP, experiment)
+    for title in ("Scores", "Gain over the raw features"):
+        assert found[title][0] == expected[title][0]
+    for title in ("With fewer clips", "Gain by class", "What is mixed up"):
+        assert not any(isinstance(block, Missing) for block in found[title]), found[title]
+
+
+def test_an_interval_of_squared_errors_of_one_group_holds_every_difference(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = np.array(["a", "b"])
+    errors = {"x": np.array([40.0, 20.0]), "cls": np.array([10.0, 5.0])}
+    monkeypatch.setattr(
+        gains,
+        "outcomes_of",
+        lambda record, folder: Outcomes(ids, np.array(["g", "g"]), ids, {"mse": errors[record.representation]}, ids),
+    )
+    cells = [
+        SimpleNamespace(records=(SimpleNamespace(representation=name, metric="mse"),)) for name in ("x", "cls")
+    ]
+    looked_at = ReportSources(ReportRequest(ExperimentRequest("folder", "a.zarr", "honest")))
+    assert gains._difference(looked_at, *cells) == draw.Interval(-22.5, -40.0, 40.0)  # type: ignore[arg-type]
+
+
+def test_more_protocols_than_colours_are_drawn() -> None:
+    found = {f"k-NN top-1 %, k = {k}": {"cls": draw.Interval(1.0, 0.0, 2.0)} for k in range(9)}
+    assert draw.draw_differences(found, unit="gain") is not None
 
 
 def slow_neighbours(experiment: Experiment, query: str, by: str) -> list[str]:
