@@ -83,10 +83,11 @@ def draw_differences(found: Mapping[str, Mapping[str, Interval]], *, unit: str) 
                 **_columns(list(of_protocol.values())),
             }
         )
-        made.segment(x0="low", x1="high", y0="y", y1="y", source=source, line_color=COLOURS[index], line_width=2)
+        colour = COLOURS[index % len(COLOURS)]
+        made.segment(x0="low", x1="high", y0="y", y1="y", source=source, line_color=colour, line_width=2)
         marks.append(
             made.scatter(
-                x="value", y="y", source=source, size=8, color=COLOURS[index], marker=MARKERS[index % len(MARKERS)],
+                x="value", y="y", source=source, size=8, color=colour, marker=MARKERS[index % len(MARKERS)],
                 legend_label=protocol,
             )
         )  # fmt: skip

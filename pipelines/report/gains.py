@@ -54,7 +54,7 @@ def gain_over_raw(sources: ReportSources) -> Iterator[Block]:
 
 def _differences(sources: ReportSources, table: Table) -> dict[tuple[TableRow, TableColumn], Interval]:
     """Of each cell to the one of x in its column, as fractions; none where a metric is no mean over videos."""
-    raw = next((row for row in table.rows if row.representation == RAW), None)
+    raw = next((row for row, _ in table.cells if row.representation == RAW), None)  # ours, not a published one
     found = {}
     for (row, column), cell in table.cells.items():
         beside = table.cells.get((raw, column)) if raw is not None and row != raw else None
@@ -74,8 +74,9 @@ def _difference(sources: ReportSources, raw: Cell, other: Cell) -> Interval | No
     ]
     gains = np.mean([second.scores[metric] for second in seconds], axis=0) - first.scores[metric]
     low, high = interval_of_mean([gains], [first.groups])
-    if not np.isfinite((low, high)).all():  # a single group, which says nothing about others
-        low, high = -1.0, 1.0
+    if not np.isfinite((low, high)).all():  # a single group, which says nothing about others: as compare_paired
+        high = max(1.0, *(float(one.scores[metric].max()) for one in (first, *seconds)))
+        low = -high
     return Interval(float(gains.mean()), low, high)
 
 

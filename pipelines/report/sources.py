@@ -159,17 +159,18 @@ class ReportSources:
 
     @property
     def own_rows(self) -> list[Located]:
-        """Rows of this experiment; of the raw features, which know of none, also those that another one probed.
+        """Rows of this experiment; of the raw features, which know of none, also what only another one probed.
 
         Raises:
             NotThereError, ValueError: as ``records``.
         """
         name = self.experiment.experiment
-        return [
-            Located(record, self.results_folder)
-            for record in self.records
+        found = {
+            replace(record, preset="").key: record  # of the same raw features the last one: its own, if it has them
+            for record in sorted(self.records, key=lambda record: record.preset == name)
             if (record.preset == name or record.representation in RAW_REPRESENTATIONS) and not record.pretrained_on
-        ]
+        }
+        return [Located(record, self.results_folder) for record in found.values()]
 
     @cached_property
     def own_table(self) -> Table:

@@ -235,9 +235,7 @@ def test_an_interval_of_squared_errors_of_one_group_holds_every_difference(
         "outcomes_of",
         lambda record, folder: Outcomes(ids, np.array(["g", "g"]), ids, {"mse": errors[record.representation]}, ids),
     )
-    cells = [
-        SimpleNamespace(records=(SimpleNamespace(representation=name, metric="mse"),)) for name in ("x", "cls")
-    ]
+    cells = [SimpleNamespace(records=(SimpleNamespace(representation=name, metric="mse"),)) for name in ("x", "cls")]
     looked_at = ReportSources(ReportRequest(ExperimentRequest("folder", "a.zarr", "honest")))
     assert gains._difference(looked_at, *cells) == draw.Interval(-22.5, -40.0, 40.0)  # type: ignore[arg-type]
 
