@@ -115,6 +115,7 @@ def _sliding(
     room = max(0.0, last - first - seconds)
     starts = first + np.append(np.arange(0, room, stride_seconds), room)
     begin, end = np.searchsorted(middles, starts), np.searchsorted(middles, starts + seconds)
+    end[-1] = len(middles)  # the last place sees the last clip, though a clip of one frame has its middle at the end
     if room == 0:
         begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(middles))
     ranges = np.stack([begin, end], axis=1)[begin < end]

@@ -86,6 +86,20 @@ def test_a_short_video_is_one_window() -> None:
     np.testing.assert_array_equal(cut.valid.sum(axis=1), long_videos().valid.sum(axis=1))
 
 
+def test_a_clip_of_one_frame_at_the_end_is_seen() -> None:
+    coordinates = np.zeros((1, 3, 7), np.float32)
+    coordinates[0, :, [Coordinate.START, Coordinate.END]] = 0, 50, 100
+    there = ClipFeatures(
+        video_ids=("v",),
+        features=np.arange(3, dtype=np.float16).reshape(1, 3, 1),
+        coordinates=coordinates,
+        valid=np.ones((1, 3), np.bool_),
+    )
+    cut, windows = cut_windows(there, seconds=SECONDS, stride_seconds=1)
+    assert [cut.features[row, cut.valid[row], 0].tolist() for row in range(cut.num_videos)] == [[0, 1], [1], [1, 2]]
+    assert windows.places.tolist() == [1, 39, 1]
+
+
 def test_a_mean_counts_places() -> None:
     windows = Windows(np.array([0, 0, 1]), np.array([3, 1, 7]))
     np.testing.assert_allclose(windows.mean(np.array([[4.0], [0.0], [5.0]])), [[3.0], [5.0]])
