@@ -1,5 +1,8 @@
 """``scale-video pretrain``: its options."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -112,7 +115,8 @@ def pretrain(
         devices=given["devices"],
         nodes=given["nodes"],
     )
-    with interruptible(f"run the same command again{', without --restart,' if restart else ''} to go on"):
+    again = f"run the same command again{', without --restart,' if restart else ''} to go on"
+    with interruptible(again), _said_once(is_first_rank()):
         checkpoints = run_pretraining(
             request,
             resources=resources,
@@ -128,6 +132,18 @@ def pretrain(
         return
     for path in checkpoints:
         click.echo(path)
+
+
+@contextmanager
+def _said_once(first: bool) -> Iterator[None]:
+    """Leave out the warnings of ranks other than the first, which are the same."""
+    logger = logging.getLogger("scale_video.aggregate")
+    level = logger.level
+    logger.setLevel(level if first else logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _shorthands(given: dict[str, Any]) -> list[str]:

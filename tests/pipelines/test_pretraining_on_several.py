@@ -159,3 +159,19 @@ def test_a_memory_limit_that_is_too_small_is_one_line(
 def test_devices_are_a_number_or_auto(run_cli: Run) -> None:
     assert "neither a number of devices nor auto" in run_cli("pretrain", "--devices", "two", status=2).stderr
     assert "neither" in run_cli("pretrain", "--devices", "0", status=2).stderr
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_all_ranks_would_say_is_said_once(
+    run_cli: Run,
+    make_store: MakeStore,
+    small_training: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: bool,
+) -> None:
+    monkeypatch.setattr("scale_video.aggregate.devices.is_first_rank", lambda: first)
+    store = make_store(tmp_path / "a.zarr")
+    command = ("pretrain", "--dataset", "folder", "--store", store, *small_training)
+    result = run_cli(*command, "--set", "pretrain.batch_size=4096")
+    assert result.stderr.count("batch_size lowered from 4096") == int(first)

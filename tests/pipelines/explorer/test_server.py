@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from scale_video.pipelines.explorer import pictures
+from scale_video.pipelines.explorer import guard, outcomes, pictures
 from scale_video.pipelines.explorer.explorer import Explorer, ExploreRequest
 from scale_video.pipelines.explorer.guard import Guard
 
@@ -166,6 +167,20 @@ def test_frames_are_whole_and_at_the_clips(server: Any) -> None:
     assert np.asarray(Image.open(BytesIO(server.get("/video/1/thumbnail.png")[2]))).shape == (96, 4 * 96, 3)
 
 
+def test_pictures_of_another_store_at_the_same_address_are_not_taken_from_the_browser(
+    server: Any, serve: Callable[..., Any], explored: Any
+) -> None:
+    """Explorers of all stores are at one port, and videos are asked for by row."""
+    path = "/video/0/thumbnail.png"
+    _, headers, body = server.get(path)
+    assert headers["cache-control"] == "private, no-cache"
+    status, _, nothing = server.get(path, If_None_Match=headers["etag"])
+    assert (status, nothing) == (304, b"")
+    with serve(ExploreRequest(explored.store, data_root=explored.data, num_decoders=1)) as later:
+        status, _, other = later.get(path, If_None_Match=headers["etag"])
+        assert (status, other) == (200, body)
+
+
 def test_what_cannot_be_decoded_is_a_picture_of_the_reason(
     serve: Callable[..., Any], store_maker: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +227,29 @@ def test_an_unfinished_store_has_its_table_and_says_what_neighbours_wait_for(
         assert "have no usual place; name their folder by --data" in page
 
 
+def test_statuses_that_cannot_be_read_are_said_once_and_tried_again_later(
+    serve: Callable[..., Any], store_maker: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_maker(str(tmp_path / "s.zarr"))
+    chunk = next(path for path in (tmp_path / "s.zarr").glob("random/tiny/status/c/*") if path.name == "0")
+    whole = chunk.read_bytes()
+    chunk.write_bytes(b"damaged")
+    with serve(ExploreRequest(store)) as running:
+        running.get("/")
+        running.settle()
+        page = running.get("/")[2].decode()
+        assert "data-await" not in page  # a page that awaits what has ended is loaded anew for ever
+        assert "damaged" in re.findall('class="problem">([^<]*)', page)[0]
+        chunk.write_bytes(whole)
+        monkeypatch.setattr(outcomes, "_STALE_SECONDS", 0.0)
+        assert "data-await" in running.get("/")[2].decode()
+        running.settle()
+        page = running.get("/")[2].decode()
+        assert "data-await" not in page
+        assert 'class="problem"' not in page
+        assert "2 could not be had in full" in page
+
+
 def test_a_wrong_checkpoint_is_said_on_the_page(serve: Callable[..., Any], explored: Any, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.ckpt"
     wrong.write_bytes(b"nothing")
@@ -232,6 +270,30 @@ def test_names_that_are_not_ours_are_refused(server: Any, host: str) -> None:
         assert status in (400, 403)
         assert b"films" not in body
     assert server.get("/", Host="localhost:1")[0] == server.get("/", Host="[::1]:1")[0] == 200
+
+
+def test_pages_of_other_sites_cannot_have_work_done(server: Any) -> None:
+    """A picture of theirs could be our look at every clip of a store, time and again."""
+    work = "/video/0?clip=0&of=clip&everywhere=1"
+    for site in ("cross-site", "same-site"):
+        for kind in ("image", "iframe", "empty"):
+            assert server.get(work, Sec_Fetch_Site=site, Sec_Fetch_Dest=kind)[0] == 403
+        assert server.get(work, Sec_Fetch_Site=site, Sec_Fetch_Dest="document")[0] == 200  # a link that was followed
+    for site in ("same-origin", "none"):
+        assert server.get(work, Sec_Fetch_Site=site, Sec_Fetch_Dest="image")[0] == 200
+
+
+def test_no_request_waits_for_a_resolver(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(socket, "getfqdn", lambda: asked.append(1) or "machine.example")
+    guard._names_of_this_machine.cache_clear()
+    assert server.get("/", Host="localhost:1")[0] == server.get("/", Host="127.0.0.1:1")[0] == 200
+    assert not asked
+    for _ in range(3):
+        assert server.get("/", Host="machine.example:1")[0] == 200
+        assert server.get("/", Host="evil.example")[0] == 403
+    assert len(asked) == 1
+    guard._names_of_this_machine.cache_clear()
 
 
 def test_a_token_opens_the_pages_and_goes_into_a_cookie(explored: Any, serve: Callable[..., Any]) -> None:

@@ -1,5 +1,6 @@
 """The table of videos: filters, orders, pages and counts, compared with plain loops; what an address says."""
 
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scale_video.pipelines.explorer.background import Background
 from scale_video.pipelines.explorer.catalogue import UNKNOWN, Catalogue, status_filter
 from scale_video.pipelines.explorer.clip_times import (
     NUM_FRAMES,
@@ -18,13 +20,16 @@ from scale_video.pipelines.explorer.clip_times import (
     time_line,
 )
 from scale_video.pipelines.explorer.feature_set import FeatureSet, feature_sets
-from scale_video.pipelines.explorer.outcomes import Outcome
+from scale_video.pipelines.explorer.outcomes import Outcome, Outcomes
 from scale_video.pipelines.explorer.table_page import TablePage, table_page
 from scale_video.pipelines.explorer.url_state import TableState, VideoState
 from scale_video.store.create import create_store
+from scale_video.store.feature_block import FeatureBlock
+from scale_video.store.read import FeatureStore
 from scale_video.store.union import open_stores
 from scale_video.store.video_probe import VideoProbe, VideoStatus
 from scale_video.store.video_table import VideoTable
+from scale_video.store.write import BlockWriter
 
 CODES = {7: VideoStatus.CORRUPT, 9: VideoStatus.PARTIAL, 30: VideoStatus.PENDING}
 
@@ -212,3 +217,38 @@ def test_parts_of_files_and_several_labels(tmp_path: Path) -> None:
     assert found.has_class("labels", "blue").tolist() == [True, False, False]
     assert [found.split_text(row) for row in range(3)] == ["1 train, 2 test", "1 test, 2 test", "2 train"]
     assert [one.name for one in feature_sets(store, view=None, backbone=None)] == ["plan"]
+
+
+def test_a_part_of_a_file_that_could_not_be_read_has_no_length(tmp_path: Path) -> None:
+    videos = VideoTable(
+        ids=("a.mp4#12-20",), paths=("a.mp4",), groups=("a",), labels={}, class_names={}, splits={},
+        start_seconds=np.array([12.0]), end_seconds=np.array([20.0]),
+    )  # fmt: skip
+    probe = VideoProbe(VideoStatus.MISSING, error="no such file")
+    create_store(tmp_path / "s.zarr", videos=videos, probes=[probe], plans=[], attributes={"dataset": "d"})
+    assert Catalogue(open_stores(tmp_path / "s.zarr")).durations.tolist() == [0]
+
+
+def test_a_reason_goes_when_a_video_that_failed_is_there_after_all(
+    store_maker: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = store_maker(str(tmp_path / "s.zarr"), num_committed=2)
+    store, background = FeatureStore.open(url), Background()
+    outcomes, features = Outcomes(store, background), FeatureSet("random", "tiny")
+    monkeypatch.setattr("scale_video.pipelines.explorer.outcomes._STALE_SECONDS", 0.0)
+
+    def read() -> Outcome:
+        found, task = outcomes.get(features)
+        while task is not None and not task.finished:
+            time.sleep(0.01)
+        return found
+
+    assert read().errors == {7: "<b>bad</b> & worse", 9: "ends after 2 clips"}
+    block = store.read_block("random", "tiny", 0)
+    valid, status = block.valid.copy(), block.status.copy()
+    valid[7], status[7] = True, VideoStatus.OK
+    BlockWriter(url, view="random", backbone="tiny").write(
+        FeatureBlock(0, np.nan_to_num(block.features), valid, status, ("",) * len(status))
+    )
+    assert read().errors == {9: "ends after 2 clips"}
+    background.close()
