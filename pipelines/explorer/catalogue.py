@@ -44,8 +44,8 @@ class Catalogue:
         """What videos are called: the path, with ``#start-end`` for a part of a file."""
         if bounds.any:
             self.names = [f"{path}{bounds.suffix(row)}" for row, path in enumerate(self.paths)]
-        self.durations = bounds.durations(store.column("duration_seconds"))
-        """Seconds, shape (N,)."""
+        self.durations = np.maximum(bounds.durations(store.column("duration_seconds")), 0)
+        """Seconds, shape (N,); 0 where the file could not be read, or ends before the part begins."""
         self.class_names = store.class_names
         self.labels: Mapping[str, NDArray[Any]] = {
             name: store.column(name) for name in names if name.startswith("label")

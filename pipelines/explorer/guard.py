@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -60,17 +61,34 @@ class Guard:
             name = (urlsplit(f"//{header}").hostname or "").rstrip(".")
         except ValueError:
             return False
-        if name in {"localhost", self.host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}:
+        if name in {"localhost", self.host.lower()}:
             return name != ""
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return False
+            return name != "" and name in _names_of_this_machine()
         return True
+
+    def allows_origin(self, site: str | None, kind: str | None) -> bool:
+        """Whether a request comes from a page of ours, or from a person, who may follow a link from anywhere.
+
+        Pages of other sites cannot read answers, but what they ask for costs work: a look at every clip of a store.
+
+        Args:
+            site: ``Sec-Fetch-Site``; None where no browser of today asks.
+            kind: ``Sec-Fetch-Dest``, what it is for.
+        """
+        return site in (None, "same-origin", "none") or kind == "document"
 
     def allows(self, given: str | None) -> bool:
         """Whether a token that is given, if any, opens the pages."""
         return self.token is None or (given is not None and hmac.compare_digest(given.encode(), self.token.encode()))
+
+
+@cache
+def _names_of_this_machine() -> frozenset[str]:
+    """Asked for once: where a resolver does not answer that takes seconds, in which nobody is served."""
+    return frozenset({socket.gethostname().lower(), socket.getfqdn().lower()})
 
 
 def is_loopback(host: str) -> bool:

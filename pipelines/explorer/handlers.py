@@ -20,7 +20,8 @@ from scale_video.pipelines.explorer.url_state import TableState, VideoState
 from scale_video.store.errors import StoreError
 
 HERE: Final = Path(__file__).parent
-_DAY: Final = "private, max-age=86400"
+_IF_UNCHANGED: Final = "private, no-cache"
+"""Kept by a browser, which asks each time whether it still holds."""
 _VIDEO: Final = r"/video/([0-9]{1,12})"
 Result = TypeVar("Result")
 
@@ -38,6 +39,8 @@ class Serving:
     """Threads that wait for decoders."""
     cookie: str
     """Name of the one that holds the token."""
+    edition: str
+    """Of this explorer: another one at the same address may show other videos."""
 
 
 def make_application(serving: Serving) -> Application:
@@ -96,14 +99,16 @@ class GuardedHandler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
     def prepare(self) -> None:
-        """Check host and token.
+        """Check host, origin and token.
 
         Raises:
             HTTPError: 403.
         """
-        guard = self.serving.guard
+        guard, headers = self.serving.guard, self.request.headers
         if not guard.allows_host(self.request.host):
             raise HTTPError(403, "this is not a name of this server; use its address, or localhost")
+        if not guard.allows_origin(headers.get("Sec-Fetch-Site"), headers.get("Sec-Fetch-Dest")):
+            raise HTTPError(403, "pages of other sites may lead here, but not load anything from here")
         token = self.get_query_argument("token", None)
         if token is not None and guard.token is not None and guard.allows(token):
             self._let_in(guard.token)
@@ -213,7 +218,11 @@ class PictureHandler(GuardedHandler):
     """Pictures; where there is none, one that says why, so that a page shows the reason in its place."""
 
     async def picture(self, kind: str, make: Callable[[], bytes]) -> None:
-        """Make and send one."""
+        """Make and send one, unless the browser has it from this very explorer."""
+        self.set_etag_header()
+        if self.check_etag_header():
+            self.set_status(304)
+            return
 
         def made() -> bytes | str:
             try:
@@ -224,13 +233,17 @@ class PictureHandler(GuardedHandler):
         found = await self.ask(self.serving.pictures, made)
         if isinstance(found, bytes):
             self.set_header("Content-Type", kind)
-            self.set_header("Cache-Control", _DAY)
+            self.set_header("Cache-Control", _IF_UNCHANGED)
             self.finish(found)
         elif kind == "image/png":
             self.set_header("Content-Type", "image/svg+xml; charset=utf-8")
             self.finish(self.serving.templates.get_template("no_picture.svg").render(reason=found))
         else:
             raise HTTPError(404, "%s", found)
+
+    def compute_etag(self) -> str:
+        """What a picture shows follows from its address, as long as the explorer is the same."""
+        return f'"{self.serving.edition}"'
 
 
 class FramesHandler(PictureHandler):
@@ -285,7 +298,7 @@ class OwnFileHandler(GuardedHandler, StaticFileHandler):
 
     def set_extra_headers(self, path: str) -> None:
         """Let a browser keep it, and ask each time whether it has changed."""
-        self.set_header("Cache-Control", "private, no-cache")
+        self.set_header("Cache-Control", _IF_UNCHANGED)
 
 
 class FileHandler(OwnFileHandler):

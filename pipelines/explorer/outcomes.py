@@ -16,7 +16,7 @@ from scale_video.store.union import ReadableStore
 from scale_video.store.video_probe import VideoStatus
 
 _STALE_SECONDS: Final = 30.0
-"""After which statuses of a job that may still be running are read again."""
+"""After which statuses of a job that may still be running are read again, and those that could not be read."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,8 @@ class Outcomes:
         with self._lock:
             if features in self._of:
                 known, task = self._of[features]
-                if not (task.finished and known.may_change and time.monotonic() - known.read_at > _STALE_SECONDS):
+                unsure = task.finished and (known.may_change or task.error)
+                if not (unsure and time.monotonic() - known.read_at > _STALE_SECONDS):
                     return known, task
             else:
                 known = Outcome(np.full(self._store.num_videos, UNKNOWN, np.uint8))
@@ -71,11 +72,14 @@ class Outcomes:
 
     def _begin(self, known: Outcome, view: str, backbone: str) -> Task:
         def read(report: Report) -> None:
-            for rows, status, errors in self._store.outcomes(view, backbone):
-                known.status[rows] = status
-                known.errors.update({rows.start + place: text for place, text in enumerate(errors) if text})
-                report(rows.stop)
-            known.read_at = time.monotonic()
+            try:
+                for rows, status, errors in self._store.outcomes(view, backbone):
+                    known.status[rows] = status
+                    others = {row: text for row, text in known.errors.items() if not rows.start <= row < rows.stop}
+                    known.errors = others | {rows.start + place: text for place, text in enumerate(errors) if text}
+                    report(rows.stop)
+            finally:
+                known.read_at = time.monotonic()
 
         return self._background.begin(f"reading statuses of {view}/{backbone}", self._store.num_videos, read)
 

@@ -1,6 +1,7 @@
 """``scale-video explore``: serve the pages until somebody ends it."""
 
 import asyncio
+import secrets
 import signal
 import socket
 import webbrowser
@@ -54,7 +55,15 @@ def serving(explorer: Explorer, guard: Guard, sockets: list[socket.socket]) -> I
     pages = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="explorer-pages")
     pictures = ThreadPoolExecutor(explorer.num_decoders, thread_name_prefix="explorer-pictures")
     application = make_application(
-        Serving(explorer, guard, make_templates(), pages, pictures, cookie=f"scale-video-{port}")
+        Serving(
+            explorer,
+            guard,
+            make_templates(),
+            pages,
+            pictures,
+            cookie=f"scale-video-{port}",
+            edition=secrets.token_hex(8),
+        )
     )
     server = HTTPServer(application, max_body_size=1, max_header_size=1 << 16)
     server.add_sockets(sockets)

@@ -49,6 +49,8 @@ class TablePage:
     num_failed: int
     waiting: Task | None
     """What reads statuses, while it does."""
+    problem: str
+    """Why some could not be read."""
 
 
 def table_page(
@@ -79,7 +81,8 @@ def table_page(
         num_pages=num_pages,
         counts={**counts, **({FAILED: num_failed} if num_failed else {})},
         num_failed=num_failed,
-        waiting=task if task is not None and (outcome.status == UNKNOWN).any() else None,
+        waiting=task if task is not None and not task.finished and (outcome.status == UNKNOWN).any() else None,
+        problem=task.error if task is not None else "",
     )
 
 
