@@ -169,6 +169,8 @@ def _blaming(path: Path) -> Iterator[None]:
 
 
 def _harmed(error: CallHarmedError, arrays: tuple[NDArray[np.uint8], ...]) -> DecodedVideo:
+    for array in arrays:
+        array[...] = 0  # the process may have painted some of it
     clips = tuple(
         DecodedClips(array, np.zeros(len(array), np.bool_), _status(error), f"decoding {error}") for array in arrays
     )

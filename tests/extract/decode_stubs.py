@@ -37,13 +37,14 @@ def decode_slowly(path: Path, requests: Sequence[ClipRequest], **given: Any) -> 
 
 
 def decode_or_harm(path: Path, requests: Sequence[ClipRequest], **given: Any) -> DecodedVideo:
+    decoded = decode(path, requests, **given)
     if path.name == "bad_crash.mp4":
         os.kill(os.getpid(), signal.SIGSEGV)
     if path.name == "bad_hang.mp4":
         time.sleep(3600)
     if path.name == "bad_eat.mp4":
         np.ones(3 << 30, np.uint8)
-    return decode(path, requests, **given)
+    return decoded
 
 
 class Stub:

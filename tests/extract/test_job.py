@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,8 @@ from distributed import Client
 
 from scale_video.extract.backbones.request import BackboneRequest
 from scale_video.extract.block_task import BlockWork, ExtractionTask, Target, extract_block
-from scale_video.extract.clip_decoders import DecodeLimits
+from scale_video.extract.clip_decoders import ClipDecoders, DecodeLimits, VideoOrder
+from scale_video.extract.clip_request import ClipRequest
 from scale_video.extract.cluster import dask_client
 from scale_video.extract.decode import decode_clips
 from scale_video.extract.draw_plan import ProbedVideos, draw_view
@@ -171,6 +173,18 @@ def test_harmful_videos_are_named_spare_the_others_and_can_be_tried_again(
     )
     assert retried.progress.num_clips == 3 * 2 * (3 + 2), "only what was harmed is computed again"
     assert blocks(harmed) == blocks(healthy)
+
+
+def test_of_a_harmful_video_no_pixels_are_left(stubs: ModuleType) -> None:
+    request = ClipRequest(np.tile(np.float32([0, 0, 0, 1, 1, 0, 1]), (2, 1)), np.ones(2, np.bool_), 2, 8)
+    orders = [VideoOrder(Path(name), 10, (request,)) for name in ("good.mp4", "bad_eat.mp4", "bad_crash.mp4")]
+    with closing(ClipDecoders(DecodeLimits(memory_bytes=1 << 30))) as decoders:
+        painted = [
+            (clips.status, bool(clips.frames.any()))
+            for video in decoders.decode(orders, decode=stubs.decode_or_harm)
+            for clips in video.clips
+        ]
+    assert painted == [(VideoStatus.OK, True), (VideoStatus.CRASHED, False), (VideoStatus.CRASHED, False)]
 
 
 def test_a_video_whose_probe_failed_is_not_tried_again(tmp_path: Path, client: Client, stubs: ModuleType) -> None:
