@@ -53,7 +53,7 @@ def report(as_json: bool, **given: Any) -> None:
     """  # noqa: D301 - click's own mark against re-wrapping
     from importlib.util import find_spec
 
-    from scale_video.pipelines.console import print_json
+    from scale_video.pipelines.console import line, print_json
 
     if find_spec("bokeh") is None:
         raise ValueError("a report needs bokeh; pip install 'scale-video[report]'")
@@ -64,9 +64,9 @@ def report(as_json: bool, **given: Any) -> None:
     if as_json:
         print_json(result)
         return
-    for line in result.missing:
-        click.echo(f"not there: {line}")
-    click.echo(f"{result.path} ({size_text(result.num_bytes)}, {time_text(result.seconds)})")
+    for missing in result.missing:
+        line(f"not there: {missing}")
+    line(f"{result.path} ({size_text(result.num_bytes)}, {time_text(result.seconds)})")
 
 
 def _request(given: dict[str, Any]) -> Any:

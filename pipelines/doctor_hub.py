@@ -3,6 +3,7 @@
 import os
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -49,5 +50,5 @@ def _reach(*, network: bool) -> Finding:
             return Finding("hub", "network", "ok", f"{endpoint} answers ({answer.status})")
     except urllib.error.HTTPError as error:
         return Finding("hub", "network", "warning", f"{endpoint} answers {error.code}", advice)
-    except (OSError, ValueError) as error:  # URLError is an OSError
+    except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError
         return Finding("hub", "network", "warning", f"{endpoint} is not reached: {error}", advice)

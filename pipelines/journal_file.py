@@ -76,7 +76,7 @@ def read_events(path: Path, kinds: Sequence[type]) -> Iterator[Any]:
     for line in data.splitlines():
         try:
             values = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         kind = by_name.get(str(values.get(_KIND))) if isinstance(values, dict) else None
         if kind is not None and (event := _event(kind, values)) is not None:

@@ -149,11 +149,14 @@ def write_resolved_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside its place, then renamed; its folder is made if absent."""
+    """Write a file whole or not at all: beside its place, then renamed; its folder is made if absent.
+
+    Bytes of names that are no UTF-8 are written as question marks.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="replace")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ def read_metrics(folder: Path) -> RunMetrics:
     path = folder / METRICS_NAME
     if not path.exists():
         return RunMetrics()
-    text = path.read_bytes().decode(errors="replace")
+    text = path.read_bytes().replace(b"\0", b"").decode(errors="replace")  # zeros: what a loss of power leaves
     reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
     names = [name for name in METRICS if name in (reader.fieldnames or ())]
     rows = [row for row in reader if all(_is_number(row.get(name)) for name in ("epoch", "seconds"))]

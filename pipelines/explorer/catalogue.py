@@ -105,6 +105,11 @@ class Catalogue:
         """``1:train``, for every part of a split that has videos."""
         return [f"{name}:{_SPLIT_NAMES[int(code)]}" for name, codes in self.splits.items() for code in np.unique(codes)]
 
+    def is_class_elsewhere(self, label: str | None, class_name: str) -> bool:
+        """Whether it is a class of another column of labels alone."""
+        having = [column for column in self.labels if class_name in self.class_names[column]]
+        return bool(having) and label not in having
+
     def select(self, state: TableState, statuses: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The rows that a page's filters leave, but for that of statuses, in the order that it asks for.
 

@@ -1,7 +1,7 @@
 """The first page: the table of videos, filtered, sorted, a screenful at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -61,6 +61,9 @@ def table_page(
     Raises:
         ValueError: the state asks for a class, status, split, order or column that there is not.
     """
+    label = catalogue.label_column(state.label)
+    if catalogue.is_class_elsewhere(label, state.class_name):  # the column was changed while a class was chosen
+        state = replace(state, class_name="")
     rows = catalogue.select(state, outcome.status)
     counts = status_counts(outcome.status[rows])
     num_failed = int(np.isin(outcome.status[rows], list(FAILURES)).sum())
@@ -68,7 +71,6 @@ def table_page(
         rows = rows[np.isin(outcome.status[rows], list(status_filter(state.status)))]
     num_pages = max(1, -(-len(rows) // ROWS_PER_PAGE))
     first = (min(max(state.page, 1), num_pages) - 1) * ROWS_PER_PAGE
-    label = catalogue.label_column(state.label)
     shown = (
         _table_row(catalogue, row, state, features, outcome, label)
         for row in rows[first : first + ROWS_PER_PAGE].tolist()

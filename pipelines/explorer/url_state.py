@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urlencode
+
+_AS_STORED: Final = ("class_name", "label", "among")
+"""Names that somebody gave: one may begin with a blank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,9 @@ class UrlState:
         for field in fields(cls):
             if field.name not in arguments:
                 continue
-            text = arguments[field.name].strip()
+            text = arguments[field.name]
+            if field.name not in _AS_STORED:
+                text = text.strip()
             values[field.name] = _whole_number(field.name, text) if field.type in (int, "int") else text
         return cls(**values)
 

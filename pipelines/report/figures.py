@@ -5,6 +5,7 @@ Bokeh takes the colours of titles, axes and grids from variables of the page's s
 grounds; glyphs with text that must follow the page are named ``ink``.
 """
 
+import re
 from typing import Any, Final
 
 from bokeh.models.annotations import Legend
@@ -96,9 +97,7 @@ def plain(text: str) -> str:
 
     The program that sets formulas is not on the page and would be asked from the network.
     """
-    for mark in ("$$", "\\(", "\\["):
-        text = text.replace(mark, f"{mark[0]}\u200b{mark[1]}")
-    return text
+    return re.sub(r"\$(?=\$)|\\(?=[(\[])", lambda mark: f"{mark[0]}\u200b", text)
 
 
 def short(text: str) -> str:

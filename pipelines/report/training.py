@@ -154,10 +154,11 @@ def _collapse(sources: ReportSources) -> Iterator[Block]:
             if f"{task}_loss" not in columns:
                 continue
             spreads = columns.get(f"{task}_spread", (math.nan,))
+            lowest = min((spread for spread in spreads if not math.isnan(spread)), default=math.nan)
             warning = checks.warning(task, spread=spreads[-1])
             epochs = (str(counts[what].get(task, 0)) for what in ("at_chance", "collapsed"))
             verdict = "see below" if warning else "nothing to say"
-            rows.append((f"seed {seed}, {name}", _number(min(spreads)), _number(spreads[-1]), *epochs, verdict))
+            rows.append((f"seed {seed}, {name}", _number(lowest), _number(spreads[-1]), *epochs, verdict))
             warnings += [f"Seed {seed}: {warning}."] if warning else []
     if rows:
         yield TableBlock(

@@ -19,7 +19,7 @@ CONFIG_NAME: Final = "config.json"
 def _data(sources: ReportSources) -> Iterator[Block]:
     store = sources.store
     videos = store.videos
-    seconds = float(np.nansum(store.column("duration_seconds")))
+    seconds = float(np.nansum(np.maximum(videos.parts.durations(store.column("duration_seconds")), 0)))
     rows = [
         ("data set", sources.experiment.dataset),
         ("store", sources.experiment.store),

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -331,6 +332,23 @@ class TestHub:
         endpoint(503)
         asked = named(doctor_hub.look_at_hub(network=True), "network")
         assert (asked.state, asked.found.endswith("answers 503")) == ("warning", True)
+
+    def test_who_answers_does_not_speak_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.undo()
+        with socket.create_server(("127.0.0.1", 0)) as peer:
+            monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{peer.getsockname()[1]}")
+
+            def greet() -> None:
+                with peer.accept()[0] as connection:
+                    connection.recv(4096)
+                    connection.sendall(b"220 mail.example.org ESMTP\r\n")
+
+            thread = threading.Thread(target=greet)
+            thread.start()
+            finding = named(doctor_hub.look_at_hub(network=True), "network")
+            thread.join()
+        assert finding.state == "warning"
+        assert "is not reached: 220 mail.example.org" in finding.found
 
     def test_offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -58,7 +58,8 @@ def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [b'{"event": "Measured", "na', b"\xff\xfe\n", b"[1, 2]\n", b'{"event": "Measured", "name": "no seconds"}\n',
-     b'{"event": "Measured", "name": 7, "seconds": 1}\n', b'{"event": "OfAnotherRelease", "name": "x"}\n', b"\n\n"],
+     b'{"event": "Measured", "name": 7, "seconds": 1}\n', b'{"event": "OfAnotherRelease", "name": "x"}\n', b"\n\n",
+     b"[" * 100_000 + b"\n"],
 )  # fmt: skip
 def test_a_damaged_line_costs_no_other(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "a.jsonl"

@@ -464,7 +464,7 @@ def test_confusion_cells_count_videos() -> None:
 def test_no_text_is_taken_for_a_formula() -> None:
     from bokeh.embed.util import contains_tex_string
 
-    for text in ("$$x$$", r"\(x\)", r"\[x\]"):
+    for text in ("$$x$$", "$$$ x $$$", r"\(x\)", r"\[x\]"):
         assert contains_tex_string(text)
         assert not contains_tex_string(plain(text))
 

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from bokeh.models.renderers import GlyphRenderer
@@ -16,7 +19,7 @@ from scale_video.aggregate.checkpoint import EPOCH
 from scale_video.pipelines.evaluation import run_evaluation
 from scale_video.pipelines.extraction_journal import JobBegan, JobEnded, JobRecord, JobWent, Planned
 from scale_video.pipelines.journal_file import JournalFile
-from scale_video.pipelines.paths import ExperimentRequest, extraction_journal
+from scale_video.pipelines.paths import ExperimentRequest, extraction_journal, write_whole
 from scale_video.pipelines.pretraining import run_pretraining
 from scale_video.pipelines.report.extraction import EXTRACTION, speed_line
 from scale_video.pipelines.report.page import render_page
@@ -24,8 +27,13 @@ from scale_video.pipelines.report.section import FigureBlock, FilledPart, Missin
 from scale_video.pipelines.report.sources import ReportRequest, ReportSources
 from scale_video.pipelines.report.stage_times import stage_times
 from scale_video.pipelines.report.training import MAX_EPOCHS, TRAINING
+from scale_video.pipelines.report.what_was_run import WHAT_WAS_RUN
+from scale_video.pipelines.run_metrics import read_metrics
 from scale_video.pipelines.training_journal import read_training_journal
+from scale_video.store.create import create_store
 from scale_video.store.read import FeatureStore
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+from scale_video.store.video_table import VideoTable
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -209,6 +217,10 @@ def test_old_long_and_damaged_metrics(tmp_path: Path, stored: str, request_for: 
     assert "one epoch in 3 is drawn" in figure.caption
     (missing,) = blocks_of(section, "Spread of embeddings", Missing)
     assert "not measured yet" in missing.text
+    write_metrics(tmp_path / "dark", 3, "loss")
+    with (tmp_path / "dark" / "metrics.csv").open("ab") as file:
+        file.write(b"\0" * 200_000 + b"\n")  # power was lost
+    assert read_metrics(tmp_path / "dark").epochs == (1, 2, 3)
     (runs / "seed0" / "metrics.csv").write_bytes(b"\xff\x00 not a table")
     for title in ("Seeds", "Losses and accuracies"):
         (missing,) = blocks_of(fill(TRAINING, ReportSources(ReportRequest(request))), title, Missing)
@@ -287,6 +299,24 @@ def test_time_and_device_of_each_stage(trained: ReportSources) -> None:
         )  # fmt: skip
     noted = json.loads((trained.results_folder / "evaluation.jsonl").read_text())
     assert (evaluation.seconds, evaluation.began) == (noted["seconds"], noted["time"])
+
+
+def test_parts_of_a_file_are_not_as_long_as_the_file(tmp_path: Path, request_for: RequestFor) -> None:
+    videos = VideoTable(
+        ids=("a.mp4#-4", "a.mp4#4-", "b.mp4#12-"), paths=("a.mp4", "a.mp4", "b.mp4"), groups=("a", "a", "b"),
+        labels={}, class_names={}, splits={}, start_seconds=np.array([np.nan, 4, 12]),
+        end_seconds=np.array([4, np.nan, np.nan]),
+    )  # fmt: skip
+    probe = VideoProbe(VideoStatus.OK, duration_seconds=90, frames_per_second=5, num_frames=450, height=4, width=4)
+    probes = [probe, probe, replace(probe, duration_seconds=10)]
+    create_store(tmp_path / "s.zarr", videos=videos, probes=probes, plans=[], attributes={"dataset": "folder"})
+    section = fill(WHAT_WAS_RUN, ReportSources(ReportRequest(request_for(str(tmp_path / "s.zarr")))))
+    assert dict(blocks_of(section, "Data", TableBlock)[0].rows)["length of all videos"] == "1.5 minutes"
+
+
+def test_a_name_that_is_no_text_costs_no_page(tmp_path: Path) -> None:
+    write_whole(tmp_path / "page.html", f"of {os.fsdecode(b'caf' + bytes([0xE9]))}.mp4")
+    assert (tmp_path / "page.html").read_text() == "of caf?.mp4"
 
 
 DRAWN = """canvases => canvases.filter(canvas => canvas.width && new Uint32Array(

@@ -219,6 +219,27 @@ def test_parts_of_files_and_several_labels(tmp_path: Path) -> None:
     assert [one.name for one in feature_sets(store, view=None, backbone=None)] == ["plan"]
 
 
+def test_a_class_of_another_column_is_dropped_when_the_column_is_changed(tmp_path: Path) -> None:
+    videos = VideoTable(
+        ids=("a.mp4", "b.mp4"), paths=("a.mp4", "b.mp4"), groups=("a", "b"),
+        labels={"label": np.array([0, 1], np.int32), "label_colour": np.array([0, 0], np.int32)},
+        class_names={"label": ("run", " jump"), "label_colour": ("red",)}, splits={},
+    )  # fmt: skip
+    probe = VideoProbe(VideoStatus.OK, duration_seconds=10, frames_per_second=5, num_frames=50, height=4, width=4)
+    create_store(tmp_path / "s.zarr", videos=videos, probes=[probe] * 2, plans=[], attributes={"dataset": "d"})
+    catalogue = Catalogue(open_stores(tmp_path / "s.zarr"))
+
+    def page(**arguments: str) -> tuple[int, str]:
+        outcome = Outcome(np.full(2, VideoStatus.OK, np.uint8))
+        found = table_page(catalogue, TableState.parse(arguments), FeatureSet("random", "tiny"), outcome, None)
+        return found.num_found, found.state.class_name
+
+    assert page(class_name=" jump") == (1, " jump")  # with the blank that it begins with
+    assert page(class_name=" jump", label="label") == (1, " jump")
+    assert page(class_name=" jump", label="label_colour") == (2, "")
+    assert page(search=" B.mp4 ") == (1, "")
+
+
 def test_a_part_of_a_file_that_could_not_be_read_has_no_length(tmp_path: Path) -> None:
     videos = VideoTable(
         ids=("a.mp4#12-20",), paths=("a.mp4",), groups=("a",), labels={}, class_names={}, splits={},
