@@ -100,6 +100,7 @@ def pretrain(
         CheckpointError: ``last.ckpt`` is unreadable, or stems from another configuration or other features.
         TrainingDivergedError: a loss is no longer finite.
         StoreLockedError: another training is at work in the run folder.
+        StoreLostError: another one took it away; no checkpoint is written any more.
         SystemExit: a signal came whose handler did not end the program.
     """
     if not checkpoint_every_seconds >= 0:
@@ -122,18 +123,24 @@ def pretrain(
         provenance=dict(provenance),
     )
     checkpoint = run_dir / CHECKPOINT_NAME
-    resumed = resume and checkpoint.exists()
-    if resumed and _is_complete(checkpoint, record):
+    if resume and checkpoint.exists() and _is_complete(checkpoint, record):
         _logger.info("%s: training is complete", checkpoint)
         return checkpoint
     signals = HeldSignals()
-    folder = RunFolder(run_dir, checkpoint_every_seconds=checkpoint_every_seconds, signals=signals, resumes=resumed)
     extra = [*callbacks, PretrainProgress()] if progress and is_first_rank() else [*callbacks]
     with (
-        _sole_training(run_dir, break_lock=break_lock),
+        _sole_training(run_dir, break_lock=break_lock) as lock,
         _quiet_lightning(),
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
     ):
+        resumed = resume and checkpoint.exists()  # another training may have ended meanwhile
+        folder = RunFolder(
+            run_dir,
+            checkpoint_every_seconds=checkpoint_every_seconds,
+            signals=signals,
+            resumes=resumed,
+            lock=lock,
+        )
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -223,13 +230,13 @@ class _EndOfTraining(Callback):
 
 
 @contextlib.contextmanager
-def _sole_training(run_dir: Path, *, break_lock: bool) -> Iterator[None]:
+def _sole_training(run_dir: Path, *, break_lock: bool) -> Iterator[StoreLock | None]:
     """Hold the run folder: rows and checkpoints of two trainings would mix in it. The first of all processes does."""
     if not is_first_of_all():
-        yield
+        yield None
         return
-    with StoreLock.acquire(run_dir, purpose="pretrain", break_lock=break_lock, what="run folder"):
-        yield
+    with StoreLock.acquire(run_dir, purpose="pretrain", break_lock=break_lock, what="run folder") as lock:
+        yield lock
 
 
 @contextlib.contextmanager

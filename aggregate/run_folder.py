@@ -26,6 +26,7 @@ from scale_video.aggregate.checkpoint import RECORD, CheckpointError, aggregator
 from scale_video.aggregate.held_signals import HeldSignals, TrainingStoppedError
 from scale_video.aggregate.lightning_module import SetPretraining
 from scale_video.aggregate.run_files import BEST_NAME, CHECKPOINT_NAME, METRICS, METRICS_NAME
+from scale_video.store.lock import StoreLock
 
 _COLUMNS: Final = ("epoch", "seconds", *METRICS)
 
@@ -42,13 +43,21 @@ class RunFolder(Checkpoint):
         signals: Held from the first step to the last; one that comes ends the step with a checkpoint and training with
             ``TrainingStoppedError``.
         resumes: Whether training goes on from the folder's checkpoint.
+        lock: Of the folder, which is looked at before a checkpoint is written; None: another process holds it.
     """
 
     def __init__(
-        self, folder: Path, *, checkpoint_every_seconds: float, signals: HeldSignals, resumes: bool = False
+        self,
+        folder: Path,
+        *,
+        checkpoint_every_seconds: float,
+        signals: HeldSignals,
+        resumes: bool = False,
+        lock: StoreLock | None = None,
     ) -> None:
         self._folder = folder
         self._resumes = resumes
+        self._lock = lock
         self._every_seconds = checkpoint_every_seconds
         self._signals = signals
         self._epoch_start = 0.0
@@ -92,8 +101,8 @@ class RunFolder(Checkpoint):
         metrics = self._folder / METRICS_NAME
         rows = []
         if metrics.exists():
-            with metrics.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
+            lines = metrics.read_bytes().replace(b"\0", b"").decode(errors="replace").splitlines()
+            rows = [row for row in csv.DictReader(lines) if _is_row(row, epochs=trainer.current_epoch)]
         partial = metrics.with_name(f"{METRICS_NAME}.partial")
         with partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS)
@@ -131,6 +140,8 @@ class RunFolder(Checkpoint):
         if not (trainer.should_stop or strategy.reduce_boolean_decision(stop or old, all=False)):
             return
         module.check_finite()
+        if self._lock is not None:
+            self._lock.check()
         # The best one first: if that is all that gets done, the epochs since the last one are trained again.
         if self._best is not None and trainer.is_global_zero:
             PlainCheckpointIO().save_checkpoint(self._best, self._folder / BEST_NAME)
@@ -139,6 +150,12 @@ class RunFolder(Checkpoint):
         self._last_checkpoint = time.perf_counter()
         if not trainer.should_stop and strategy.reduce_boolean_decision(stop, all=False):
             raise TrainingStoppedError(f"stopped after step {trainer.global_step}")
+
+
+def _is_row(row: dict[Any, Any], *, epochs: int) -> bool:
+    """Whether a row is whole, and of an epoch that is not trained again; a loss of power leaves torn ones."""
+    number = row.get("epoch") or ""
+    return None not in row and None not in row.values() and number.isdecimal() and int(number) <= epochs
 
 
 class PlainCheckpointIO(TorchCheckpointIO):

@@ -94,7 +94,7 @@ class StoreLock:
         """
         if self.lost is not None:
             raise StoreLostError(self.lost)
-        check_lock(self._location, self.token)
+        check_lock(self._location, self.token, what=self._what)
 
     def release(self) -> None:
         """Give the lock back; a second call does nothing. What fails here is logged: the work is done by then."""
@@ -123,7 +123,7 @@ class StoreLock:
             try:
                 content = self._file.read()
                 if content != self._content:
-                    self.lost = _loss(self._location, content)
+                    self.lost = _loss(self._location, content, what=self._what)
                     return
                 self._file.refresh(self._content)
             except Exception as error:  # a network that is down for a while; others wait for five beats
@@ -137,7 +137,7 @@ def clear_left_over(url: str | Path) -> None:
             StoreLock.acquire(url, purpose="clean up").release()
 
 
-def check_lock(location: StoreLocation, token: str) -> None:
+def check_lock(location: StoreLocation, token: str, *, what: str = "store") -> None:
     """Make sure that a store is there, and is still held by whoever has the token; what a writer does before it writes.
 
     Without this look, a store whose file system was unmounted would be written beneath the mount point: Zarr makes the
@@ -149,10 +149,10 @@ def check_lock(location: StoreLocation, token: str) -> None:
     try:
         content = LockFile(location).read()
     except Exception as error:  # clients of object stores raise what they like
-        raise StoreLostError(f"store {location.url!r} cannot be reached any more: {error}") from error
+        raise StoreLostError(f"{what} {location.url!r} cannot be reached any more: {error}") from error
     owner = LockOwner.from_bytes(content) if content is not None else None
     if owner is None or owner.token != token:
-        raise StoreLostError(_loss(location, content))
+        raise StoreLostError(_loss(location, content, what=what))
 
 
 def _take(file: LockFile, owner: LockOwner, *, place: str, break_lock: bool) -> None:
@@ -177,16 +177,16 @@ def _take(file: LockFile, owner: LockOwner, *, place: str, break_lock: bool) -> 
     raise StoreLockedError(f"{place} is being taken over by another job at this moment; {way_out}")
 
 
-def _loss(location: StoreLocation, content: bytes | None) -> str:
+def _loss(location: StoreLocation, content: bytes | None, *, what: str) -> str:
     """What became of a lock, given what is there instead of it."""
     again = "nothing more is written here; run the same command again to go on"
     if content is None:
         return (
-            f"the lock of store {location.url!r} is gone: the store was unmounted, moved or deleted, or the lock was "
-            f"removed by hand; {again}"
+            f"the lock of {what} {location.url!r} is gone: it was unmounted, moved or deleted, or the lock was removed "
+            f"by hand; {again}"
         )
     owner = LockOwner.from_bytes(content)
-    return f"the lock of store {location.url!r} was taken by {owner or 'another job'}; {again}"
+    return f"the lock of {what} {location.url!r} was taken by {owner or 'another job'}; {again}"
 
 
 @contextmanager

@@ -28,6 +28,8 @@ from scale_video.aggregate.run_folder import PlainCheckpointIO
 from scale_video.aggregate.set_transformer import SetTransformerConfig
 from scale_video.store.clip_features import ClipFeatures
 from scale_video.store.clip_plan import Coordinate
+from scale_video.store.errors import StoreLostError
+from scale_video.store.lock import StoreLock
 
 PROVENANCE = {"store": "tiny.zarr", "weights_digest": "abc"}
 
@@ -449,6 +451,44 @@ def test_only_the_first_process_deletes_checkpoints(run, monkeypatch):
         run(resume=False, callbacks=[StopDuring(0)])
     assert load_record(path).is_complete
     assert path.with_name("best.ckpt").exists()
+
+
+class RobsAt(Callback):
+    """Another training takes the run folder in a step."""
+
+    def __init__(self, run_dir, step):
+        self.run_dir, self.step, self.lock = run_dir, step, None
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            self.lock = StoreLock.acquire(self.run_dir, purpose="pretrain", break_lock=True, what="run folder")
+
+
+def test_a_training_whose_folder_was_taken_writes_no_checkpoint_any_more(run, tmp_path):
+    path = tmp_path / "run" / "last.ckpt"
+    robber = RobsAt(path.parent, step=2)
+    with pytest.raises(StoreLostError, match=r"the lock of run folder .* was taken by"):
+        run(checkpoint_every_seconds=0, callbacks=[robber])
+    before = path.read_bytes()
+    robber.lock.check()  # it is still the other's
+    robber.lock.release()
+    assert load_record(path).epochs_done < 1
+    run()
+    assert path.read_bytes() != before
+    assert load_record(path).is_complete
+
+
+def test_rows_that_a_loss_of_power_left_are_dropped(run, tmp_path):
+    path = tmp_path / "run" / "last.ckpt"
+    with pytest.raises(Interrupted):
+        run(checkpoint_every_seconds=0, callbacks=[StopDuring(1)])
+    before = rows(path)
+    with path.with_name("metrics.csv").open("ab") as file:
+        file.write(b"\0" * 200_000 + b"\n7,\n")
+    run()
+    assert len(before) == 1
+    assert rows(path)[:1] == before
+    assert [row["epoch"] for row in rows(path)] == [str(epoch + 1) for epoch in range(len(rows(path)))]
 
 
 def test_another_configuration_is_refused_by_name(run, tiny_config, make_features):

@@ -268,7 +268,7 @@ def test_a_heartbeat_that_fails_is_tried_again(
 def test_a_store_that_is_no_longer_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lock = StoreLock.acquire(tmp_path / "a.zarr", purpose="extract")
     (tmp_path / "a.zarr").rename(tmp_path / "away.zarr")
-    with pytest.raises(StoreLostError, match=r"is gone: the store was unmounted, moved or deleted, or the lock was"):
+    with pytest.raises(StoreLostError, match=r"is gone: it was unmounted, moved or deleted, or the lock was"):
         lock.check()
     (tmp_path / "a.zarr").mkdir()  # the mount point
     lock.release()
