@@ -15,6 +15,14 @@ if (file) {
   });
 }
 
+// Nobody who follows a link, or has pressed on one, is held up: to load the page anew would cancel that.
+let leaving = false;
+let pressing = false;
+addEventListener("beforeunload", () => { leaving = true; });
+for (const kind of ["pointerdown", "pointerup", "pointercancel"]) {
+  addEventListener(kind, (event) => { pressing = kind === "pointerdown" && event.target.closest("a, button") !== null; });
+}
+
 // What the page waits for: shown as it goes on, and the page anew when all of it is there.
 const awaited = [...document.querySelectorAll("[data-await]")];
 async function look() {
@@ -28,7 +36,10 @@ async function look() {
     element.querySelector("output").textContent = task.percent;
     waiting ||= !task.finished;
   }
-  if (waiting) setTimeout(look, 700);
-  else location.reload();
+  if (waiting || pressing) setTimeout(look, 700);
+  else if (!leaving) location.reload();
 }
-if (awaited.length) setTimeout(look, 500);
+if (awaited.length) {
+  setTimeout(look, 500);
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+}

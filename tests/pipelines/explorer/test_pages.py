@@ -1,8 +1,18 @@
 """A walk through the pages in a real browser, as people take it; any error on the console fails it (``page``)."""
 
+import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+
+from scale_video.pipelines.explorer.catalogue import UNKNOWN
+from scale_video.pipelines.explorer.explorer import ExploreRequest
+from scale_video.pipelines.explorer.outcomes import Outcome
+from scale_video.pipelines.explorer.url_state import VideoState
+from scale_video.pipelines.explorer.video_page import VideoPage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -91,6 +101,51 @@ def test_a_name_that_is_a_script_is_a_name(page: "Page", server: Any) -> None:
     page.goto(f"{server.address}/video/6?top=96")
     page.wait_for_load_state()
     assert not alerts
+
+
+def test_a_click_while_the_page_waits_is_not_undone_by_its_loading_anew(
+    page: "Page", serve: Callable[..., Any], explored: Any
+) -> None:
+    with serve(ExploreRequest(explored.store)) as running:
+        explorer, loaded, shown = running.explorer, threading.Event(), []
+        task = explorer.background.begin("reading", 1, lambda report: loaded.wait(60))
+        unknown = Outcome(np.full(60, UNKNOWN, np.uint8))
+        explorer.outcomes.get = lambda features: (shown.append("table"), (unknown, task))[1]
+        video = explorer.video
+
+        def slow_video(row: int, state: VideoState) -> VideoPage:
+            shown.append("video")
+            loaded.set()
+            time.sleep(1.5)  # in which the page sees that what it waited for is there
+            found: VideoPage = video(row, state)
+            return found
+
+        explorer.video = slow_video
+        try:
+            page.goto(f"{running.address}/")
+            page.click("td.path a >> nth=0", no_wait_after=True)
+            go_to(page, "**/video/0*")
+            assert shown == ["table", "video"]
+        finally:
+            loaded.set()
+
+
+def test_a_page_that_waits_is_loaded_anew_when_all_is_there(
+    page: "Page", serve: Callable[..., Any], explored: Any
+) -> None:
+    with serve(ExploreRequest(explored.store)) as running:
+        loaded = threading.Event()
+        task = running.explorer.background.begin("reading", 1, lambda report: loaded.wait(60))
+        unknown = Outcome(np.full(60, UNKNOWN, np.uint8))
+        running.explorer.outcomes.get = lambda features: (unknown, task)
+        try:
+            page.goto(f"{running.address}/")
+            assert page.locator("[data-await]").count() == 1
+            with page.expect_navigation(wait_until="domcontentloaded"):
+                loaded.set()
+            assert page.locator("[data-await]").count() == 0
+        finally:
+            loaded.set()
 
 
 def test_failures_are_found_with_their_reasons(page: "Page", server: Any) -> None:
