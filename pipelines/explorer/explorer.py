@@ -16,6 +16,7 @@ from scale_video.pipelines.explorer.outcomes import Outcomes
 from scale_video.pipelines.explorer.table_page import TablePage, table_page
 from scale_video.pipelines.explorer.url_state import TableState, VideoState
 from scale_video.pipelines.explorer.video_page import NeighbourSection, VideoClips, VideoPage, part_of, video_page
+from scale_video.pipelines.explorer.way_back import way_back
 from scale_video.store.union import open_stores
 
 if TYPE_CHECKING:  # they bring PyTorch along, for which no page waits
@@ -130,6 +131,7 @@ class Explorer:
             state,
             features,
             why_no_file=self.files.why_not(row),
+            way_back=way_back(self.catalogue, row, state, lambda: self.outcomes.get(features)[0]),
             neighbours=self._neighbours(row, state, features),
         )
 

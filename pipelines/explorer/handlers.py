@@ -211,7 +211,7 @@ class VideoHandler(PageHandler):
         """Show it."""
         row, arguments = self.known_row(text), self.arguments()
         page = await self.ask(self.serving.pages, lambda: self.explorer.video(row, VideoState.parse(arguments)))
-        self.show("video.html", page=page, state=page.state, num_videos=self.explorer.store.num_videos)
+        self.show("video.html", page=page, state=page.state)
 
 
 class PictureHandler(GuardedHandler):

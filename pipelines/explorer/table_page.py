@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scale_video.pipelines.explorer.background import Task
 from scale_video.pipelines.explorer.catalogue import FAILED, UNKNOWN, Catalogue, status_filter
@@ -67,8 +68,7 @@ def table_page(
     rows = catalogue.select(state, outcome.status)
     counts = status_counts(outcome.status[rows])
     num_failed = int(np.isin(outcome.status[rows], list(FAILURES)).sum())
-    if state.status:
-        rows = rows[np.isin(outcome.status[rows], list(status_filter(state.status)))]
+    rows = with_status(rows, state, outcome)
     num_pages = max(1, -(-len(rows) // ROWS_PER_PAGE))
     first = (min(max(state.page, 1), num_pages) - 1) * ROWS_PER_PAGE
     shown = (
@@ -88,14 +88,24 @@ def table_page(
     )
 
 
+def with_status(rows: NDArray[np.int64], state: TableState, outcome: Outcome) -> NDArray[np.int64]:
+    """The rows that the filter of statuses leaves, in the same order.
+
+    Raises:
+        ValueError: there is no such status.
+    """
+    return rows[np.isin(outcome.status[rows], list(status_filter(state.status)))] if state.status else rows
+
+
 def _table_row(
     catalogue: Catalogue, row: int, state: TableState, features: FeatureSet, outcome: Outcome, label: str | None
 ) -> TableRow:
     code = int(outcome.status[row])
+    target = VideoState(features=state.features, label=state.label, table=state.carried())
     return TableRow(
         row=row,
         name=catalogue.names[row],
-        href=f"/video/{row}{VideoState(features=state.features, label=state.label).query()}",
+        href=f"/video/{row}{target.query()}",
         classes=catalogue.classes(row, label),
         split=catalogue.split_text(row),
         status=status_name(code),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Self
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 _AS_STORED: Final = ("class_name", "label", "among")
 """Names that somebody gave: one may begin with a blank."""
@@ -31,10 +31,10 @@ class UrlState:
         return cls(**values)
 
     def query(self, **changes: Any) -> str:
-        """The query of an address with some fields changed: ``?search=run&page=2``, or ``?`` where all are default."""
+        """The query of an address with some fields changed: ``?search=run&page=2``; empty where all are default."""
         changed = replace(self, **changes)
         given = {name: value for name, value in asdict(changed).items() if value != self._default(name)}
-        return "?" + urlencode(given)
+        return f"?{urlencode(given)}" if given else ""
 
     def others(self, *names: str) -> dict[str, Any]:
         """Fields that are not the default, without the named ones: what a form must carry along."""
@@ -71,6 +71,10 @@ class TableState(UrlState):
     """Name of a column, with ``-`` before it for the largest first."""
     page: int = 1
 
+    def carried(self) -> str:
+        """What the address of a video says of the table that led there; ``features`` and ``label`` are its own."""
+        return self.query(features="", label="").removeprefix("?")
+
 
 @dataclass(frozen=True, slots=True)
 class VideoState(UrlState):
@@ -89,3 +93,13 @@ class VideoState(UrlState):
     top: int = 12
     everywhere: int = 0
     """1: every clip of the store is compared, not only those of the videos that are nearest."""
+    table: str = ""
+    """The query of the table that led here, as ``TableState.carried`` has it; whole when empty."""
+
+    def came_from(self) -> TableState:
+        """The table that led here; all videos where that cannot be read."""
+        try:
+            found = TableState.parse(dict(parse_qsl(self.table)))
+        except ValueError:
+            found = TableState()
+        return replace(found, features=self.features, label=self.label)

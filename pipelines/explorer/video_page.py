@@ -21,6 +21,7 @@ from scale_video.pipelines.explorer.clip_times import (
 from scale_video.pipelines.explorer.feature_set import FeatureSet
 from scale_video.pipelines.explorer.outcomes import status_name
 from scale_video.pipelines.explorer.url_state import VideoState
+from scale_video.pipelines.explorer.way_back import WayBack
 from scale_video.store.augmentation import AUGMENTATION_NAMES
 from scale_video.store.clip_plan import Coordinate
 from scale_video.store.schema import AUGMENTATION_ARRAY
@@ -119,6 +120,7 @@ class VideoPage:
     state: VideoState
     row: int
     name: str
+    way_back: WayBack
     features: str
     facts: tuple[tuple[str, str], ...]
     outcomes: tuple[tuple[str, str, str], ...]
@@ -147,6 +149,7 @@ def video_page(
     features: FeatureSet,
     *,
     why_no_file: str,
+    way_back: WayBack,
     neighbours: NeighbourSection,
 ) -> VideoPage:
     """Find what is shown.
@@ -168,6 +171,7 @@ def video_page(
         state=state,
         row=row,
         name=catalogue.names[row],
+        way_back=way_back,
         features=features.name,
         facts=_facts(catalogue, row, probe, group=str(store.column("group", slice(row, row + 1))[0])),
         outcomes=_outcomes(store, row),

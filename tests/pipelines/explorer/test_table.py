@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from scale_video.pipelines.explorer.feature_set import FeatureSet, feature_sets
 from scale_video.pipelines.explorer.outcomes import Outcome, Outcomes
 from scale_video.pipelines.explorer.table_page import TablePage, table_page
 from scale_video.pipelines.explorer.url_state import TableState, VideoState
+from scale_video.pipelines.explorer.way_back import WayBack, way_back
 from scale_video.store.create import create_store
 from scale_video.store.feature_block import FeatureBlock
 from scale_video.store.read import FeatureStore
@@ -39,12 +41,21 @@ def catalogue(explored: Any) -> Catalogue:
     return Catalogue(open_stores(explored.store))
 
 
-def page_of(catalogue: Catalogue, **state: Any) -> TablePage:
+def outcome_of() -> Outcome:
     status = np.full(60, VideoStatus.OK, np.uint8)
     for row, code in CODES.items():
         status[row] = code
-    outcome = Outcome(status, {7: "reason"})
-    return table_page(catalogue, TableState(**state), FeatureSet("random", "tiny"), outcome, None)
+    return Outcome(status, {7: "reason"})
+
+
+def page_of(catalogue: Catalogue, **state: Any) -> TablePage:
+    return table_page(catalogue, TableState(**state), FeatureSet("random", "tiny"), outcome_of(), None)
+
+
+def video_of(address: str) -> tuple[int, VideoState]:
+    """The row and the state that an address of a video's page holds."""
+    parts = urlsplit(address)
+    return int(parts.path.removeprefix("/video/")), VideoState.parse(dict(parse_qsl(parts.query)))
 
 
 def rows_of(catalogue: Catalogue, **state: Any) -> list[int]:
@@ -103,7 +114,7 @@ def test_a_page_counts_what_other_filters_leave(catalogue: Catalogue) -> None:
     assert dict(page.counts) == {"pending": 1, "ok": 37, "partial": 1, "corrupt": 1, "failed": 2}
     (row,) = page.rows
     assert (row.row, row.error, row.failed, row.split, row.classes) == (7, "reason", True, "train", ("jump",))
-    assert row.href == "/video/7?"
+    assert row.href == "/video/7?table=split%3D1%253Atrain%26status%3Dcorrupt"
     assert page_of(catalogue, page=99).rows[0].row == 50  # the last page
     assert page_of(catalogue, page=-4).rows[0].row == 0
 
@@ -135,11 +146,52 @@ def test_an_address_holds_what_is_not_usual() -> None:
     state = TableState.parse({"search": " a&b ", "page": "3", "unknown": "x"})
     assert state == TableState(search="a&b", page=3)
     assert state.query() == "?search=a%26b&page=3"
-    assert state.query(search="", page=1) == "?"
+    assert state.query(search="", page=1) == ""
     assert state.others("page") == {"search": "a&b"}
     with pytest.raises(ValueError, match="page must be a whole number, got '1e3'"):
         TableState.parse({"page": "1e3"})
     assert VideoState.parse({"clip": "-1"}).clip == -1
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"search": "run", "split": "1:test", "sort": "-duration"},
+        {"class_name": "<i>fly</i>", "sort": "-path"},
+        {"status": "failed", "sort": "-row"},
+        {"sort": "-duration"},
+    ],
+)
+def test_the_videos_before_and_after_are_those_of_the_table_that_led_there(
+    catalogue: Catalogue, state: dict[str, str]
+) -> None:
+    expected, page = rows_of(catalogue, **state), page_of(catalogue, **state)
+    walked, address = [], page.rows[0].href
+    while address:
+        row, here = video_of(address)
+        found = way_back(catalogue, row, here, outcome_of)
+        assert found.table == "/" + TableState(**state, page=len(walked) // 50 + 1).query()
+        assert video_of(found.previous)[0] == walked[-1] if walked else found.previous == ""
+        walked.append(row)
+        address = found.next
+    assert walked == expected
+
+
+def test_a_neighbour_that_the_table_leaves_out_leads_back_all_the_same(catalogue: Catalogue) -> None:
+    state = VideoState(table="class_name=jump&page=2", clip=3, of="clip")
+    assert way_back(catalogue, 0, state, outcome_of) == WayBack("/?class_name=jump&page=2")
+    _, beside = video_of(way_back(catalogue, 1, state, outcome_of).next)
+    assert beside == VideoState(table="class_name=jump")  # no clip of another video
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["class_name=swim", "split=9:x", "status=fine", "sort=colour", "page=x", "//evil.example/", 'a"><b>', "%ff"],
+)
+def test_a_table_that_there_is_not_is_that_of_all_videos(catalogue: Catalogue, table: str) -> None:
+    found = way_back(catalogue, 20, VideoState(label="label", table=table), outcome_of)
+    assert found == WayBack("/?label=label", "/video/19?label=label", "/video/21?label=label")
 
 
 def test_feature_sets_that_are_asked_for_come_first(explored: Any) -> None:
