@@ -37,7 +37,7 @@ from scale_video.pipelines.paths import (
 from scale_video.pipelines.preset import Preset
 from scale_video.pipelines.probe_side import ProbeSide, ProbeSides, read_side
 from scale_video.pipelines.probe_target import ProbeTarget, read_target, usual_target
-from scale_video.pipelines.provenance import check_alike, feature_identity, warn_of_normalisation
+from scale_video.pipelines.provenance import check_alike, digest_of_sides, feature_identity, warn_of_normalisation
 from scale_video.pipelines.seed_runs import own_runs, runs_from_elsewhere
 from scale_video.store.union import ReadableStore
 
@@ -196,7 +196,7 @@ def record_digests(store: ReadableStore, preset: Preset, *, backbone: str) -> di
         "plan_digest": train["plan_digest"],
         "test_plan_digest": test["plan_digest"],
         "weights_digest": train["weights_digest"],
-        "forward_digest": train["forward_digest"],
+        "forward_digest": digest_of_sides(train, test),
     }
 
 

@@ -89,8 +89,8 @@ def feature_identity(store: ReadableStore, *, view: str, backbone: str) -> dict[
     """What tells features from others: which clips of which videos, seen by which weights in which way.
 
     Returns:
-        ``view``, ``plan_digest``, ``backbone``, ``weights_digest`` and ``forward_digest``; the digests vouch for what
-        the names promise.
+        ``view``, ``plan_digest``, ``backbone``, ``weights_digest``, ``forward_digest`` and ``frame_size``; the digests
+        vouch for what the names promise.
 
     Raises:
         MissingArrayError: the store has no such view or backbone.
@@ -102,19 +102,36 @@ def feature_identity(store: ReadableStore, *, view: str, backbone: str) -> dict[
         "backbone": backbone,
         "weights_digest": str(attributes["weights_digest"]),
         "forward_digest": forward_digest(attributes),
+        "frame_size": str(attributes.get("frame_size", "unknown")),
     }
 
 
 def forward_digest(attributes: Mapping[str, Any]) -> str:
-    """Digest of what features depend on besides pixels and weights: preprocessing, layer, frames, size, precision.
+    """Digest of what features depend on besides pixels and weights: preprocessing, layer, frames, precision.
+
+    Not the pixels of a frame: these are the view's, where a backbone takes any number. SCALE pre-trains on crops of 224
+    and evaluates on 256.
 
     Args:
         attributes: Of a backbone's group in a store.
     """
-    of_features = {name: attributes[name] for name in EQUAL_ATTRIBUTES if name in attributes}
-    return hashlib.blake2b(
-        canonical_json(of_features, what="attributes of features").encode(), digest_size=8
-    ).hexdigest()
+    names = [name for name in EQUAL_ATTRIBUTES if name in attributes and name != "frame_size"]
+    return _short_digest({name: attributes[name] for name in names})
+
+
+def digest_of_sides(train: Mapping[str, str], test: Mapping[str, str]) -> str:
+    """Digest of how the features of both sides of a probe were made of the pixels, the sizes of frames included.
+
+    Args:
+        train: ``feature_identity`` of one.
+        test: That of the other.
+    """
+    sizes = {"train": train["frame_size"], "test": test["frame_size"]}
+    return _short_digest({"forward_digest": train["forward_digest"], **sizes})
+
+
+def _short_digest(values: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(canonical_json(values, what="attributes of features").encode(), digest_size=8).hexdigest()
 
 
 def warn_of_normalisation(preset: Preset, attributes: Mapping[str, Any]) -> None:

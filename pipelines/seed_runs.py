@@ -40,7 +40,7 @@ def own_runs(request: ExperimentRequest, store: ReadableStore, preset: Preset, *
             continue
         loaded = load_aggregator(path)
         for key, value in _expected(loaded, store, preset, backbone=backbone).items():
-            if key == "forward_digest" and key not in loaded.provenance:
+            if key in ("forward_digest", "frame_size") and key not in loaded.provenance:
                 continue  # an old checkpoint, which does not say
             if loaded.provenance.get(key) != value:
                 raise CheckpointError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType, ModuleType
+from typing import Any
 
 import av
 import numpy as np
@@ -100,7 +101,9 @@ def write_random_features(
     status = np.where(there.any(axis=1), VideoStatus.OK, VideoStatus.CORRUPT).astype(np.uint8)
     errors = tuple("" if ok else "no frames" for ok in there.any(axis=1))
     for view, digest in (("random", weights_digest), ("grid", grid_weights_digest or weights_digest)):
-        said = {"preprocessing": {"normalisation": colours[view]}} if view in colours else {}
+        said: dict[str, Any] = {"frame_size": {"random": 224, "grid": 256}[view]}  # as of backbones that take any
+        if view in colours:
+            said["preprocessing"] = {"normalisation": colours[view]}
         add_backbone(url, view=view, name=backbone, feature_dim=4, weights_digest=digest, attributes=said)
         BlockWriter(str(url), view=view, backbone=backbone).write(FeatureBlock(0, features, there, status, errors))
     return str(url)

@@ -92,7 +92,7 @@ def test_a_store_that_vanishes(
             place.rename(disk)
             place_left = tmp_path
         assert job.ended() == 1
-        jobs.check_failure(job.said(), "the store was unmounted, moved or deleted", "run the same command again")
+        jobs.check_failure(job.said(), "it was unmounted, moved or deleted", "run the same command again")
     assert not (place / "demo.zarr").exists(), sorted(place_left.rglob("*"))
     assert verify_store(disk / "demo.zarr").damaged == ()
     if how == "unmounted":

@@ -173,7 +173,7 @@ def test_a_store_that_vanishes_is_not_written_beneath_its_mount_point(small: Mod
         writer.write(small.make_block(0))
         away = empty_store.rename(empty_store.with_name("away.zarr"))
         empty_store.mkdir()
-        with pytest.raises(StoreLostError, match="is gone: the store was unmounted, moved or deleted"):
+        with pytest.raises(StoreLostError, match="is gone: it was unmounted, moved or deleted"):
             writer.write(small.make_block(1))
         assert list(empty_store.iterdir()) == []
         empty_store.rmdir()
