@@ -132,6 +132,7 @@ class VideoPage:
     aspect: float
     """Width over height of a frame."""
     frames: tuple[ShownFrame, ...]
+    """None where the file could not be read."""
     frames_picture: str
     line: TimeLine
     clip: int | None
@@ -179,7 +180,7 @@ def video_page(
         why_no_file=why_no_file,
         file=f"/video/{row}/file",
         aspect=probe.width / probe.height if probe.height else 1.0,
-        frames=frames_with_boxes(times, clips.coordinates, clips.planned),
+        frames=frames_with_boxes(times, clips.coordinates, clips.planned) if probe.status == VideoStatus.OK else (),
         frames_picture=f"/video/{row}/frames.png{query(features=state.features, clip='' if clip is None else clip)}",
         line=time_line(clips.coordinates, clips.planned, clips.has_feature, begin=begin, duration=duration),
         clip=clip,

@@ -5,6 +5,12 @@ for (const form of document.querySelectorAll("form[data-submits]")) {
   form.addEventListener("change", (event) => {
     if (event.target.tagName === "SELECT") form.requestSubmit();
   });
+  form.addEventListener("submit", (event) => {  // as the browser would, without what is empty
+    event.preventDefault();
+    const target = new URL(form.action);
+    target.search = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
+    location.assign(target);
+  });
 }
 
 const file = document.getElementById("file");

@@ -62,14 +62,39 @@ def test_from_a_filter_to_a_video_to_its_neighbours_to_a_clip_that_plays(page: "
     go_to(page, "**clip=3*")
     wait_until(page, "document.querySelector('#film').currentTime > 0")  # plays by itself
     wait_until(page, "document.querySelector('.strip').naturalWidth == 4 * 24")
-    page.select_option("select[name=of]", "clip")
-    go_to(page, "**of=clip*")
     assert page.locator("#neighbours h2").inner_text() == "Nearest videos, by clip 3"
+    page.select_option("select[name=of]", "video")
+    go_to(page, "**of=video*")
+    assert page.locator("#neighbours h2").inner_text() == "Nearest videos"
+    page.click("svg.line a[data-clip='3']")
+    go_to(page, "**of=clip*")
     page.locator(".card").first.click()
     go_to(page, lambda address: "/video/0?" not in address)
     page.go_back()
     assert "of=clip" in page.url
     assert page.locator("h1").inner_text().startswith("run/00.mp4")
+
+
+def test_a_video_leads_back_to_the_table_that_led_to_it(page: "Page", server: Any) -> None:
+    page.goto(f"{server.address}/?sort=-duration")
+    page.fill("input[name=search]", "run/")
+    page.press("input[name=search]", "Enter")
+    table = f"{server.address}/?sort=-duration&search=run%2F"  # without the fields that are empty
+    go_to(page, table)
+    names = page.locator("td.path").all_inner_texts()
+    assert names == sorted(names, key=lambda name: -(int(name[4:6]) % 7 if int(name[4:6]) >= 5 else 0))
+    with page.expect_navigation(wait_until="domcontentloaded"):
+        page.click("td.path a >> nth=0")
+    for way, place in (("next", 1), ("next", 2), ("prev", 1)):
+        with page.expect_navigation(wait_until="domcontentloaded"):
+            page.click(f"nav.around a[rel={way}]")
+        assert page.locator("h1").inner_text().startswith(names[place])
+    page.click("nav.around a >> nth=0")
+    go_to(page, lambda address: sorted(address.split("?")[-1].split("&")) == ["search=run%2F", "sort=-duration"])
+    assert page.locator("td.path").all_inner_texts() == names
+    page.fill("input[name=search]", "")
+    page.press("input[name=search]", "Enter")
+    go_to(page, f"{server.address}/?sort=-duration")
 
 
 def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(page: "Page", server: Any) -> None:

@@ -24,6 +24,9 @@ from PIL import Image
 from scale_video.pipelines.explorer import guard, outcomes, pictures
 from scale_video.pipelines.explorer.explorer import Explorer, ExploreRequest
 from scale_video.pipelines.explorer.guard import Guard
+from scale_video.store.create import create_store
+from scale_video.store.video_probe import VideoProbe, VideoStatus
+from scale_video.store.video_table import VideoTable
 
 VIDEO_PAGES = ("/video/0", "/video/3?clip=1&of=clip&by=h", "/video/7", "/video/50?among=same&by=cls&top=24")
 
@@ -207,6 +210,22 @@ def test_frames_that_a_file_lacks_are_grey_and_the_others_are_shown(
         frames = np.asarray(Image.open(BytesIO(running.get("/video/6/thumbnail.png")[2])))
     assert (frames[:, 192:] == 128).all()
     assert (np.abs(frames[:, :192].astype(int) - 40) < 8).mean() > 0.7
+
+
+def test_the_page_of_a_file_that_cannot_be_read_has_no_place_for_frames(
+    serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.mp4").write_bytes(b"no film")
+    videos = VideoTable(ids=("a.mp4",), paths=("a.mp4",), groups=("a",), labels={}, class_names={}, splits={})
+    probe = VideoProbe(VideoStatus.CORRUPT, error="no film in it")
+    store = str(tmp_path / "s.zarr")
+    create_store(store, videos=videos, probes=[probe], plans=[], attributes={"dataset": "d"})
+    with serve(ExploreRequest(store, data_root=tmp_path / "data")) as running:
+        page = running.get("/video/0")[2].decode()
+    assert "corrupt: no film in it" in page
+    assert "<figure" not in page
+    assert "decoded here" not in page
 
 
 def test_a_video_that_is_not_here_shows_its_neighbours_all_the_same(server: Any) -> None:
