@@ -28,11 +28,13 @@ TEST_PROCESSES ?= 2
 
 help: ## list the targets
 	@grep -E '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 30
+	@sed -n '1,2s/^# /  /p' Makefile
 
 setup: $(READY) ## make .venv with everything that the demo and the tests need
 
 # torch first and by itself: a later step must find it installed, or it would fetch another build.
 $(READY): setup.cfg pyproject.toml constraints.txt
+	@echo "setting up $(VENV): 3 GB, some minutes; this is done once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"

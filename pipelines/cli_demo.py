@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from scale_video.pipelines.demo import DemoRequest
 
 
+_AGAIN = "run the same command again to go on"
 _DEMO = options(
     click.option("--data-seed", default=0, show_default=True, type=click.IntRange(min=0), help="Another rendering."),
     click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]"),
@@ -43,8 +44,10 @@ def demo(as_json: bool, **given: Any) -> None:
     from scale_video.pipelines import show
     from scale_video.pipelines.console import print_json
     from scale_video.pipelines.demo import run_demo
+    from scale_video.pipelines.interruption import interruptible
 
-    result = run_demo(_demo_request(given))
+    with interruptible(_AGAIN):
+        result = run_demo(_demo_request(given))
     print_json(result) if as_json else show.demo_result(result)
 
 
@@ -61,9 +64,11 @@ def ablations(as_json: bool, **given: Any) -> None:
     from scale_video.pipelines.ablation_tables import sections
     from scale_video.pipelines.ablations import run_ablations
     from scale_video.pipelines.console import print_json, print_table
+    from scale_video.pipelines.interruption import interruptible
     from scale_video.pipelines.paths import write_whole
 
-    result = run_ablations(_demo_request(given))
+    with interruptible(_AGAIN):
+        result = run_ablations(_demo_request(given))
     tables = sections(result)
     page = result.path.with_suffix(".md")
     write_whole(page, "\n".join(table.as_markdown() for table in tables))

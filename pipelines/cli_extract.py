@@ -152,7 +152,9 @@ def extract(as_json: bool, max_failures: str, profile: bool, **given: Any) -> No
         what = (
             "blocks are lost" if result.lost_blocks else f"more videos failed than --max-failures {max_failures} allows"
         )
-        report_error(f"{what}; `scale-video failures {result.store}` lists every video")
+        report_error(
+            f"{what}; what was had is kept and can be used, `scale-video failures {result.store}` lists the rest"
+        )
         sys.exit(1)
 
 

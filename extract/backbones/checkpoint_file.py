@@ -160,7 +160,7 @@ def load_strictly(
     if left_over:
         groups = Counter(_group(name) for name in left_over)
         named = ", ".join(f"{group} ({number})" if number > 1 else group for group, number in groups.items())
-        logger.info("of %s, %d tensors are not used: %s", source, len(left_over), named)
+        logger.info("of %s, %d tensors are not used, and not needed: %s", source, len(left_over), named)
 
 
 def _group(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from scale_video.pipelines.cells import Located
 from scale_video.pipelines.chosen_rows import CLASS_METRIC, clip_curves
 from scale_video.pipelines.headings import is_part, metric_title, protocol_title
+from scale_video.pipelines.preset import load_preset
 from scale_video.pipelines.report.classes import gain_by_class, mixed_up
 from scale_video.pipelines.report.draw import draw_clip_curves
 from scale_video.pipelines.report.gains import gain_over_raw
@@ -46,8 +47,12 @@ def _others(sources: ReportSources) -> Iterator[Block]:
     ]
     if len({(one.record.preset, one.record.pretrained_on) for one in rows if one.record.checkpoint}) < 2:
         other = "paper" if sources.experiment.experiment != "paper" else "honest"
+        text = "No other experiment was evaluated on these features"
+        needed = load_preset(other, dataset=sources.experiment.dataset)
+        if not {needed.train_view, needed.test_view} <= set(sources.store.views()):
+            raise NotThereError(f"{text}; those of preset {other!r} take views that the store lacks.")
         raise NotThereError(
-            "No other experiment was evaluated on these features, such as the other preset.",
+            f"{text}, such as the other preset.",
             f"{sources.command('pretrain', preset=other)} && "
             f"{sources.command('evaluate', '--allow-seen', preset=other)}",
         )

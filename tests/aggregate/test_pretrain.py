@@ -453,6 +453,20 @@ def test_only_the_first_process_deletes_checkpoints(run, monkeypatch):
     assert path.with_name("best.ckpt").exists()
 
 
+def test_in_a_file_progress_is_a_line_now_and_then(run, caplog, monkeypatch):
+    monkeypatch.setattr("scale_video.aggregate.progress._QUIET_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO, logger="scale_video.aggregate.progress"):
+        run()
+    said = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
+    assert said[0].startswith("pre-training: 1/")
+    assert "masked clips" in said[-1]
+    assert len(said) == len(set(said)) <= 9
+    caplog.clear()
+    monkeypatch.undo()
+    run(folder="other")
+    assert not [record for record in caplog.records if record.name.endswith("progress")]  # it is over too soon
+
+
 class RobsAt(Callback):
     """Another training takes the run folder in a step."""
 

@@ -227,5 +227,6 @@ def test_what_is_left_over_is_named(caplog):
             network, {**TENSORS, **dict.fromkeys(more, torch.zeros(1))}, source="w.pth", unused=["decoder.0.1"]
         )
     assert caplog.messages == [
-        "of w.pth, 7 tensors are not used: decoder.0.*, head.0.* (2), head.bias, queue, *.num_batches_tracked (2)"
+        "of w.pth, 7 tensors are not used, and not needed: "
+        "decoder.0.*, head.0.* (2), head.bias, queue, *.num_batches_tracked (2)"
     ]

@@ -246,7 +246,7 @@ def test_what_is_not_used_is_named(tiny_file, caplog):
     with caplog.at_level(logging.INFO, "scale_video"):
         load(request(tiny_file), CPU)
     assert caplog.messages == [
-        "of tiny.pth, 8 tensors are not used: head.mlp.* (6), head.last_layer.* (2)",
+        "of tiny.pth, 8 tensors are not used, and not needed: head.mlp.* (6), head.last_layer.* (2)",
     ]
 
 

@@ -241,7 +241,7 @@ def test_what_is_left_out_is_named(published, caplog):
     pretrained, finetuned = (record.getMessage() for record in caplog.records)
     assert "of checkpoint.pth" in pretrained
     assert all(name in pretrained for name in ("decoder.blocks.* (13)", "mask_token", "encoder_to_decoder.weight"))
-    assert finetuned == "of checkpoint.pth, 2 tensors are not used: head.bias, head.weight"
+    assert finetuned == "of checkpoint.pth, 2 tensors are not used, and not needed: head.bias, head.weight"
 
 
 def test_a_file_is_found_by_its_name_in_the_folder_of_weights(published, tmp_path, monkeypatch):

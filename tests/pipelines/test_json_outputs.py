@@ -119,7 +119,8 @@ def test_of_an_extraction_whose_failures_are_too_many(
     [told] = said["reports"]["random/tiny"]["failures"]
     assert (told["path"], told["status"], said["seconds"]) == ("ü <b>.mp4", "corrupt", 1.5)
     expected = (
-        f"more videos failed than --max-failures {allowed} allows; `scale-video failures a.zarr` lists every video"
+        f"more videos failed than --max-failures {allowed} allows; what was had is kept and can be used, "
+        "`scale-video failures a.zarr` lists the rest"
     )
     assert result.stderr == (f"error: {expected}\n" if status else "")
 
