@@ -36,6 +36,10 @@ class PlanReport:
     """Of the widest video, by view."""
     seconds_of_video: float
     """Of the readable videos together."""
+    num_classes: Mapping[str, int]
+    """By column of labels."""
+    splits: Mapping[str, Mapping[str, int]]
+    """Videos by split and part."""
     num_unreadable: Mapping[str, int]
     """Videos that will have no features, by status; ``no_video_stream`` has sound only."""
     unreadable: tuple[VideoFailure, ...]
@@ -139,6 +143,8 @@ def plan_store(
         num_clips={plan.view: int(plan.valid.sum()) for plan in plans},
         clips_per_video={plan.view: plan.num_clips for plan in plans},
         seconds_of_video=float(seconds.sum()),
+        num_classes={name: len(names) for name, names in videos.class_names.items()},
+        splits=videos.sizes_of_splits(),
         num_unreadable=dict(sorted(Counter(failure.status.name.lower() for failure in unreadable).items())),
         unreadable=unreadable,
         num_rotated=sum(probe.rotation_degrees != 0 for probe in readable),

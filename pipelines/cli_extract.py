@@ -94,13 +94,14 @@ def plan(as_json: bool, **given: Any) -> None:
     Probes every file, draws the clips of every view, and reports what to expect; nothing is extracted.
     """
     from scale_video.pipelines import show_extraction
-    from scale_video.pipelines.console import print_json
+    from scale_video.pipelines.console import note, print_json
     from scale_video.pipelines.extraction import run_plan
     from scale_video.pipelines.interruption import interruptible
 
     with interruptible("run the same command again"):
         report = run_plan(_request(given))
     print_json(report) if as_json else show_extraction.plan_report(report)
+    note("nothing is extracted yet: the same with `extract` instead of `plan` does that")
 
 
 @click.command()

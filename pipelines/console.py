@@ -114,19 +114,24 @@ def _say(message: str, *, prefix: str, style: str) -> None:
     stderr().print(text)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0, whole: int = 0
+) -> None:
     """Print a table on stdout.
 
     Args:
         title: above it.
-        columns: headings.
+        columns: headings; where all are empty, there is no line for them.
         rows: cells, as plain text.
         numbers: how many of the last columns are right-aligned.
+        whole: how many of the first columns are not folded, however narrow the terminal: what is to be copied.
     """
-    table = Table()
+    table = Table(show_header=any(columns))
     for index, heading in enumerate(columns):
         right = index >= len(columns) - numbers
-        table.add_column(Text(legible(heading)), justify="right" if right else "left", overflow="fold")
+        table.add_column(
+            Text(legible(heading)), justify="right" if right else "left", overflow="fold", no_wrap=index < whole
+        )
     for row in rows:
         table.add_row(*(Text(legible(cell)) for cell in row))
     if title:  # a table would fold it to its own width

@@ -35,6 +35,7 @@ from scale_video.pipelines.planning import (
 )
 from scale_video.pipelines.preset import load_preset
 from scale_video.pipelines.requests import ExtractionRequest
+from scale_video.store.amounts import rate_text
 from scale_video.store.errors import StoreError
 from scale_video.store.lock import StoreLock, clear_left_over
 from scale_video.store.read import FeatureStore
@@ -290,7 +291,8 @@ def _extract(
 
         def show(progress: JobProgress) -> None:
             rate = progress.num_clips / (perf_counter() - started)
-            ticker.update(progress.num_videos, f"{rate:.0f} clips/s, {progress.num_failures} failures")
+            failures = f"{progress.num_failures} failure{'s' * (progress.num_failures != 1)}"
+            ticker.update(progress.num_videos, f"{rate_text(rate)} clips/s, {failures}")
             notes.progress(progress)
 
         report = run_extraction(client, task, wanted=wanted, progress=show, check=check)

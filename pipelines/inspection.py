@@ -11,7 +11,6 @@ from scale_video.store.read import FeatureStore
 from scale_video.store.union import ReadableStore, open_stores, store_urls
 from scale_video.store.verify import VerifyReport, verify_store
 from scale_video.store.video_probe import VideoStatus
-from scale_video.store.video_table import SPLIT_CODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,9 @@ def run_info(url: str) -> StoreInfo:
         url=url,
         attributes=store.attributes,
         num_videos=store.num_videos,
-        seconds_of_video=float(np.nansum(store.column("duration_seconds"))),
+        seconds_of_video=float(np.nansum(np.maximum(videos.parts.durations(store.column("duration_seconds")), 0))),
         num_classes={name: len(names) for name, names in videos.class_names.items()},
-        splits={
-            split: {part: len(videos.in_split(split, part)) for part in SPLIT_CODES} for split in sorted(videos.splits)
-        },
+        splits=videos.sizes_of_splits(),
         views={view: store.plan_parameters(view) for view in store.views()},
         features=tuple(
             _features_info(store, view, backbone) for view in store.views() for backbone in store.backbones(view)

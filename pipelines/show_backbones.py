@@ -35,7 +35,7 @@ def backbones_table(listed: Sequence[tuple[KnownBackbone, bool]]) -> None:
         for backbone, here in listed
     ]
     columns = ("BACKBONE=", "what it is", "frames × pixels", "licence", "weights from", "here", "dim")
-    print_table("backbones", columns, rows, numbers=1)
+    print_table("backbones", columns, rows, numbers=1, whole=1)
     click.echo(
         "FAMILY:NAME takes any model of its kind from the hub, FAMILY:PATH one from disk; @NAME names its features."
     )

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from scale_video.extract.block_task import VideoFailure
 from scale_video.extract.forecast import BLOCK_SECONDS, Forecast, predicted_block_size
 from scale_video.extract.job import JobProgress
 from scale_video.extract.plan_store import PlanReport
 from scale_video.pipelines.console import line, print_table
 from scale_video.pipelines.extraction import ExtractionResult
-from scale_video.store.amounts import size_text, time_text
+from scale_video.store.amounts import rate_text, size_text, time_text
 
 MAX_LISTED = 20
 """Videos that a summary lists; ``scale-video failures`` and ``--json`` have them all."""
@@ -18,7 +19,8 @@ def plan_report(report: PlanReport) -> None:
     audio_only = report.num_unreadable.get("no_video_stream", 0)
     rows = [
         ("videos", str(report.num_videos)),
-        ("hours of video", f"{report.seconds_of_video / 3600:.2f}"),
+        ("length of all videos", time_text(report.seconds_of_video)),
+        *classes_and_splits(report.num_classes, report.splits),
         *(
             (f"clips in view {view}", f"{count} ({_per_video(report, view)} a video)")
             for view, count in report.num_clips.items()
@@ -44,6 +46,16 @@ def plan_report(report: PlanReport) -> None:
     if report.forecast is not None:
         for advice in _advice(report, report.forecast):
             line(advice)
+
+
+def classes_and_splits(
+    num_classes: Mapping[str, int], splits: Mapping[str, Mapping[str, int]]
+) -> Iterator[tuple[str, str]]:
+    """Rows of a table: how many classes a column of labels has, and how many videos a part of a split."""
+    for name, count in num_classes.items():
+        yield f"classes of {name}", str(count)
+    for split, parts in splits.items():
+        yield f"split {split}", ", ".join(f"{count} {part}" for part, count in parts.items() if count)
 
 
 def _per_video(report: PlanReport, view: str) -> str:
@@ -109,11 +121,14 @@ def extraction_result(result: ExtractionResult, *, profile: bool = False) -> Non
     print_table(f"videos by status, {result.store}", columns, rows, numbers=len(statuses))
     if result.progress.num_clips:
         rate = result.progress.num_clips / result.seconds
-        line(f"{result.progress.num_clips} features in {time_text(result.seconds)}, {rate:.0f} clips/s")
+        line(f"{result.progress.num_clips} features in {time_text(result.seconds)}, {rate_text(rate)} clips/s")
     if profile:
         _profile(result.progress)
+    alike: dict[tuple[VideoFailure, ...], list[str]] = {}  # a file that cannot be read has no clip in any view
     for name, report in result.reports.items():
-        _list_videos(name, [(f.path, f.status.name.lower(), f.error) for f in report.failures])
+        alike.setdefault(tuple(report.failures), []).append(name)
+    for failures, names in alike.items():
+        _list_videos(", ".join(names), [(f.path, f.status.name.lower(), f.error) for f in failures])
     if result.lost_blocks:
         lost = ", ".join(map(str, result.lost_blocks))
         line(f"blocks whose workers died again and again, not extracted: {lost}")

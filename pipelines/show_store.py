@@ -14,7 +14,10 @@ from rich.text import Text
 from scale_video.pipelines.console import as_values, legible, line, note, print_table, stdout
 from scale_video.pipelines.drift import DriftReport
 from scale_video.pipelines.failures import PLAN, FailureListing, FailureRecord
+from scale_video.pipelines.flat_settings import flat_settings
 from scale_video.pipelines.inspection import StoreInfo
+from scale_video.pipelines.show_extraction import classes_and_splits
+from scale_video.store.amounts import time_text
 from scale_video.store.verify import VerifyReport
 from scale_video.store.video_probe import VideoStatus
 
@@ -39,15 +42,14 @@ def info_tables(info: StoreInfo) -> None:
     rows = [
         ("data set", str(info.attributes["dataset"])),
         ("videos", str(info.num_videos)),
-        ("hours of video", f"{info.seconds_of_video / 3600:.2f}"),
+        ("length of all videos", time_text(info.seconds_of_video)),
         ("format version", str(info.attributes["format_version"])),
         ("videos in a block", str(info.attributes["block_size"])),
-        *((f"classes of {name}", str(count)) for name, count in info.num_classes.items()),
+        *classes_and_splits(info.num_classes, info.splits),
         *(
-            (f"split {split}", ", ".join(f"{count} {part}" for part, count in parts.items() if count))
-            for split, parts in info.splits.items()
+            (f"view {name}", ", ".join(f"{key} {value}" for key, value in flat_settings(view).items()))
+            for name, view in info.views.items()
         ),
-        *((f"view {name}", ", ".join(f"{k}={v}" for k, v in view.items())) for name, view in info.views.items()),
     ]
     print_table(info.url, ("", ""), rows)
     features = [

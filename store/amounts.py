@@ -38,6 +38,15 @@ def time_text(seconds: float) -> str:
     return f"{hours:.1f} hours" if hours < 99.5 else f"{hours:.0f} hours"
 
 
+def rate_text(per_second: float) -> str:
+    """How many of something a second.
+
+    >>> rate_text(0.44), rate_text(41.3)
+    ('0.4', '41')
+    """
+    return f"{per_second:.1f}" if per_second < 9.95 else f"{per_second:.0f}"
+
+
 def _scaled(number: float, *, base: int, units: Sequence[str]) -> str:
     for unit in units[:-1]:
         if abs(number) < 999.5:

@@ -127,6 +127,10 @@ class VideoTable:
         """Which part of its file each row is."""
         return VideoParts.of(self.start_seconds, self.end_seconds, num_videos=self.num_videos)
 
+    def sizes_of_splits(self) -> dict[str, dict[str, int]]:
+        """How many videos are in each part of each split."""
+        return {split: {part: len(self.in_split(split, part)) for part in SPLIT_CODES} for split in sorted(self.splits)}
+
     def in_split(self, split: str, part: str) -> NDArray[np.int64]:
         """Rows of one part (``train``, ``validation``, ``test``) of a named split, ascending.
 

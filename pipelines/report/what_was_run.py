@@ -8,7 +8,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from scale_video.pipelines.report.section import Block, Commands, Missing, NotThereError, Outline, Part, TableBlock
+from scale_video.pipelines.flat_settings import flat_settings
+from scale_video.pipelines.report.section import (
+    Block,
+    Commands,
+    Missing,
+    NotThereError,
+    Outline,
+    Paragraph,
+    Part,
+    TableBlock,
+)
 from scale_video.pipelines.report.sources import ReportSources
 from scale_video.pipelines.report.stage_times import StageTime, as_rows, stage_times
 from scale_video.store.video_table import SPLIT_CODES
@@ -43,7 +53,7 @@ def _clips(sources: ReportSources) -> Iterator[Block]:
     """The plan of both sides, a column each where they differ."""
     store, preset = sources.store, sources.preset
     views = dict.fromkeys((preset.train_view, preset.test_view))
-    plans = {view: _flat(store.plan_parameters(view)) for view in views if view in store.views()}
+    plans = {view: flat_settings(store.plan_parameters(view)) for view in views if view in store.views()}
     for view in views:
         if view not in plans:
             yield Missing(f"The store has no view {view!r}.", sources.command("extract"))
@@ -73,7 +83,7 @@ def _backbone(sources: ReportSources) -> Iterator[Block]:
         "digest of the weights": attributes.pop("weights_digest", "unknown"),
     }
     attributes.pop("created", None)
-    yield _facts([(name, str(value)) for name, value in first.items()] + list(_flat(attributes).items()))
+    yield _facts([(name, str(value)) for name, value in first.items()] + list(flat_settings(attributes).items()))
 
 
 def _settings(sources: ReportSources) -> Iterator[Block]:
@@ -82,8 +92,8 @@ def _settings(sources: ReportSources) -> Iterator[Block]:
     configs = {seed: config for seed, config in configs.items() if config}
     if not configs:
         yield Missing("Nothing was pre-trained yet; these settings are the preset's.", sources.command("pretrain"))
-        rows = [("preset", sources.preset.name), *_flat(sources.preset.pretrain.to_mapping()).items()]
-        yield TableBlock(("pre-training", "value"), tuple(rows))
+        rows = [("preset", sources.preset.name), *flat_settings(sources.preset.pretrain.to_mapping()).items()]
+        yield TableBlock(("pre-training", "value"), tuple(rows), caption="All settings", folded=True)
         return
     first = configs[min(configs)]
     about = {
@@ -92,10 +102,12 @@ def _settings(sources: ReportSources) -> Iterator[Block]:
         "videos": first.get("pretrain_videos"),
     }
     about |= {"views": ", ".join(str(first[key]) for key in ("view", "second_view") if key in first)}
-    settings = {name: value for name, value in _flat(first.get("pretrain", {})).items() if name != "seed"}
-    yield TableBlock(("pre-training", "value"), tuple((name, str(value)) for name, value in (about | settings).items()))
+    settings = {name: value for name, value in flat_settings(first.get("pretrain", {})).items() if name != "seed"}
+    yield Paragraph("; ".join(f"{name} {value}" for name, value in about.items()) + ".")
+    of_training = tuple((name, str(value)) for name, value in (about | settings).items())
+    yield TableBlock(("pre-training", "value"), of_training, caption="All settings", folded=True)
     for seed, config in configs.items():
-        ours = {name: value for name, value in _flat(config.get("pretrain", {})).items() if name != "seed"}
+        ours = {name: value for name, value in flat_settings(config.get("pretrain", {})).items() if name != "seed"}
         if differing := sorted(name for name in ours | settings if ours.get(name) != settings.get(name)):
             yield Missing(f"Seed {seed} was trained with other settings than the first: {', '.join(differing)}.")
 
@@ -119,7 +131,8 @@ def _versions(sources: ReportSources) -> Iterator[Block]:
             columns.append(([stage], versions))
     names = dict.fromkeys(name for _, versions in columns for name in versions)
     rows = tuple((name, *(str(versions.get(name, "–")) for _, versions in columns)) for name in names)
-    yield TableBlock(("", *("; ".join(titles) for titles, _ in columns)), rows)
+    headings = ("", *("; ".join(titles) for titles, _ in columns))
+    yield TableBlock(headings, rows, caption="Versions of packages and of the code", folded=True)
 
 
 def _versions_in(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,18 +174,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _facts(rows: "list[tuple[str, str]]") -> TableBlock:
     return TableBlock(("", ""), tuple(rows))
-
-
-def _flat(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
-    """Nested settings as texts by dotted names."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= _flat(value, prefix=f"{name}.")
-        else:
-            flat[name] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return flat
 
 
 def _hours(seconds: float) -> str:

@@ -99,7 +99,7 @@ def test_a_video_that_vanishes_after_planning_is_missing(run_cli: Cli, make_vide
     for index in range(3):
         make_video(tmp_path / "videos" / f"{index}.mp4", seed=index)
     plan = run_cli("plan", *EXTRACT[1:], "--data", tmp_path / "videos")
-    assert "hours of video" in plan.stdout
+    assert "length of all videos" in plan.stdout
     shutil.move(tmp_path / "videos" / "1.mp4", tmp_path / "gone.mp4")
     (tmp_path / "videos" / "1.mp4").symlink_to(tmp_path / "nowhere")
     run_cli(*EXTRACT, "--data", tmp_path / "videos", status=1)

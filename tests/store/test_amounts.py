@@ -9,7 +9,7 @@ from scale_video.store.amounts import memory_text, size_text, time_text
 
 
 def test_the_examples() -> None:
-    assert doctest.testmod(amounts) == (0, 3)
+    assert doctest.testmod(amounts) == (0, 4)
 
 
 @pytest.mark.parametrize(
