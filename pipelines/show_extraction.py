@@ -8,6 +8,7 @@ from scale_video.extract.job import JobProgress
 from scale_video.extract.plan_store import PlanReport
 from scale_video.pipelines.console import line, print_table
 from scale_video.pipelines.extraction import ExtractionResult
+from scale_video.pipelines.show_store import classes_and_splits
 from scale_video.store.amounts import rate_text, size_text, time_text
 
 MAX_LISTED = 20
@@ -46,16 +47,6 @@ def plan_report(report: PlanReport) -> None:
     if report.forecast is not None:
         for advice in _advice(report, report.forecast):
             line(advice)
-
-
-def classes_and_splits(
-    num_classes: Mapping[str, int], splits: Mapping[str, Mapping[str, int]]
-) -> Iterator[tuple[str, str]]:
-    """Rows of a table: how many classes a column of labels has, and how many videos a part of a split."""
-    for name, count in num_classes.items():
-        yield f"classes of {name}", str(count)
-    for split, parts in splits.items():
-        yield f"split {split}", ", ".join(f"{count} {part}" for part, count in parts.items() if count)
 
 
 def _per_video(report: PlanReport, view: str) -> str:

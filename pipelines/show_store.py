@@ -16,7 +16,6 @@ from scale_video.pipelines.drift import DriftReport
 from scale_video.pipelines.failures import PLAN, FailureListing, FailureRecord
 from scale_video.pipelines.flat_settings import flat_settings
 from scale_video.pipelines.inspection import StoreInfo
-from scale_video.pipelines.show_extraction import classes_and_splits
 from scale_video.store.amounts import time_text
 from scale_video.store.verify import VerifyReport
 from scale_video.store.video_probe import VideoStatus
@@ -65,6 +64,16 @@ def info_tables(info: StoreInfo) -> None:
     ]
     columns = ("features", "videos × clips × dim", "blocks", "videos by status", "weights", "licence")
     print_table("features", columns, features)
+
+
+def classes_and_splits(
+    num_classes: Mapping[str, int], splits: Mapping[str, Mapping[str, int]]
+) -> Iterator[tuple[str, str]]:
+    """Rows of a table: how many classes a column of labels has, and how many videos a part of a split."""
+    for name, count in num_classes.items():
+        yield f"classes of {name}", str(count)
+    for split, parts in splits.items():
+        yield f"split {split}", ", ".join(f"{count} {part}" for part, count in parts.items() if count)
 
 
 def failures_table(listing: FailureListing) -> None:

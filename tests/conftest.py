@@ -23,6 +23,8 @@ def pytest_configure() -> None:
     """Heed Ctrl-C where a shell started the tests in the background; programs started here would ignore it too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"):  # of the make that runs the tests, not of theirs
+        os.environ.pop(name, None)
     hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no error
     hypothesis.settings.load_profile("no deadline")
 
