@@ -196,7 +196,7 @@ def spread_notes(cells: Iterable[Cell], *, intervals: bool = True) -> list[str]:
     spreads = list(dict.fromkeys(cell.spread_of for cell in cells if cell.spread_of))
     lines = []
     if intervals and any(cell.ci_low is not None for cell in cells):
-        lines.append("[95 % interval over test groups]")
+        lines.append("[95 % interval over test videos, by groups that belong together where the data set has them]")
     lines += [f"(lowest – highest) of {what}, whose mean is given" for what in spreads]
     if any(cell.seen for cell in cells):
         lines.append("* pre-trained on test videos of this split")

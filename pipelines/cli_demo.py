@@ -24,7 +24,10 @@ _DEMO = options(
         help="Trained without labels, or with labels of single motions.",
     ),
     click.option(
-        "--root", type=click.Path(path_type=Path), default=Path(), help="Where data/, features/ and runs/ go."
+        "--root",
+        type=click.Path(path_type=Path),
+        default=Path(),
+        help="Where data/, features/ and runs/ go.  [default: here]",
     ),
     cli_options.overrides,
     click.option("--videos", nargs=2, type=click.IntRange(min=24), metavar="TRAIN TEST", help="Videos to render."),

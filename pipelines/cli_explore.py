@@ -31,7 +31,7 @@ from scale_video.pipelines import cli_options
     type=click.IntRange(0, 65535),
     default=8765,
     show_default=True,
-    help="Likewise; 0 takes one that is free.",
+    help="Port to listen on; 0 takes one that is free.",
 )
 @click.option(
     "--token", metavar="TEXT", help="What opens the pages.  [default: none on loopback; elsewhere one is made]"
