@@ -264,7 +264,7 @@ def test_statuses_that_cannot_be_read_are_said_once_and_tried_again_later(
         assert "cannot be read: it has 7 bytes" in re.findall('class="problem">([^<]*)', page)[0]
         chunk.write_bytes(whole)
         monkeypatch.setattr(outcomes, "_STALE_SECONDS", 0.0)
-        assert "data-await" in running.get("/")[2].decode()
+        running.get("/")  # which has them read again, and may see that happen or not
         running.settle()
         page = running.get("/")[2].decode()
         assert "data-await" not in page
