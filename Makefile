@@ -1,5 +1,5 @@
 # scale-video: every target sets up what it needs. Variables: DATASET DATA TABLE STORE BACKBONE VIEWS PRESET SPLIT SEEDS
-# WORKERS SCHEDULER RETRY, and ARGS for any other option of the command behind a target (make help).
+# WORKERS SCHEDULER RETRY, and ARGS for any other option of the command behind a target.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +28,7 @@ TEST_PROCESSES ?= 2
 
 help: ## list the targets
 	@grep -E '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 30
-	@sed -n '1,2s/^# /  /p' Makefile
+	@sed -n '1,2s/^# /  /p' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## make .venv with everything that the demo and the tests need
 

@@ -31,6 +31,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,7 +43,7 @@ import psutil
 import torch
 from bench_decode import write_video
 from distributed import Client
-from job_stubs import FEATURE_DIM, load_stub, spinning_decode, stub_decode, ucf_spinning_decode, waiting_decode
+from job_stubs import FEATURE_DIM, UCF_SECONDS, load_stub, spinning_decode, stub_decode, waiting_decode
 
 from scale_video.extract.backbones.registry import load_backbone
 from scale_video.extract.backbones.request import BackboneRequest
@@ -161,12 +162,12 @@ def bench_workers(folder: Path, *, num_videos: int, repeats: int) -> Iterator[di
         for what, decode in (
             ("waits 30 ms", waiting_decode),
             ("uses a core for 30 ms", spinning_decode),
-            ("uses a core for 100 ms", ucf_spinning_decode),
+            ("uses a core for 100 ms", partial(spinning_decode, cpu_seconds=UCF_SECONDS)),
         ):
             seconds: dict[int, list[float]] = {1: [], 2: []}
             for repeat in range(repeats):
                 for num_workers, client in ((1, one), (2, two)):
-                    url = folder / f"workers-{decode.__name__}-{num_workers}-{repeat}.zarr"
+                    url = folder / f"workers-{what.replace(' ', '-')}-{num_workers}-{repeat}.zarr"
                     task = task_of(stub_store(url, num_videos=num_videos), decode=decode, load=load_stub)
                     seconds[num_workers].append(run_extraction(client, task).seconds)
             two_s, one_s = statistics.median(seconds[2]), statistics.median(seconds[1])

@@ -17,9 +17,9 @@ from scale_video.store.video_probe import VideoStatus
 
 FEATURE_DIM = 768
 SPIN_SECONDS = 0.03
-"""CPU time that ``spinning_decode`` takes for a video: a few seconds of a small one."""
-UCF_SPIN_SECONDS = 0.1
-"""The same for ``ucf_spinning_decode``: 16 clips of a video like UCF101's, by ``bench_decode.py``."""
+"""What ``spinning_decode`` and ``waiting_decode`` take for a video: some clips of a small one."""
+UCF_SECONDS = 0.1
+"""What 16 clips of a video like UCF101's take, by ``bench_decode.py``."""
 
 
 class StubBackbone:
@@ -73,28 +73,13 @@ def spinning_decode(
     *,
     duration_seconds: float,
     out: Sequence[NDArray[np.uint8]],
+    cpu_seconds: float = SPIN_SECONDS,
 ) -> DecodedVideo:
-    """``stub_decode`` that keeps a core busy for ``SPIN_SECONDS`` of CPU time, as a decoder would."""
-    _spin(SPIN_SECONDS)
-    return stub_decode(path, requests, duration_seconds=duration_seconds, out=out)
-
-
-def ucf_spinning_decode(
-    path: Path,
-    requests: Sequence[ClipRequest],
-    *,
-    duration_seconds: float,
-    out: Sequence[NDArray[np.uint8]],
-) -> DecodedVideo:
-    """``stub_decode`` that keeps a core busy for ``UCF_SPIN_SECONDS`` of CPU time."""
-    _spin(UCF_SPIN_SECONDS)
-    return stub_decode(path, requests, duration_seconds=duration_seconds, out=out)
-
-
-def _spin(cpu_seconds: float) -> None:
+    """``stub_decode`` that keeps a core busy for ``cpu_seconds`` of CPU time, as a decoder would."""
     begun = time.thread_time()
     while time.thread_time() - begun < cpu_seconds:
         pass
+    return stub_decode(path, requests, duration_seconds=duration_seconds, out=out)
 
 
 def waiting_decode(
