@@ -70,6 +70,24 @@ def mean_average_precision(
     return Estimate(value, float(low), float(high))
 
 
+def precision_per_class(
+    scores: NDArray[np.floating[Any]], relevant: NDArray[np.bool_], groups: NDArray[Any]
+) -> dict[int, tuple[Estimate, int]]:
+    """Average precision of each class that a test video has, and how many have it; by class, rising.
+
+    The interval is over groups of all videos, as all are ranked; resamples without the class are left out.
+
+    Args:
+        scores: Of the labelled test videos, shape (N, C).
+        relevant: Which videos have which class, shape (N, C).
+        groups: Shape (N,).
+    """
+    return {
+        c: (mean_average_precision(scores[:, [c]], relevant[:, [c]], groups), int(relevant[:, c].sum()))
+        for c in np.flatnonzero(relevant.any(axis=0)).tolist()
+    }
+
+
 def label_ranking_precisions(scores: NDArray[np.floating[Any]], relevant: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How well the classes of each video are ranked above the others.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
+from sklearn.metrics import average_precision_score
 
 from scale_video.evaluate.outcomes import read_outcomes
 from scale_video.evaluate.per_clip import clip_probe
@@ -198,9 +199,27 @@ def test_pictures_that_need_classes_are_not_drawn(evaluate: Callable[..., Result
 
 
 def test_scores_per_class_need_classes(evaluate: Callable[..., Result]) -> None:
-    for target, what in (("labels", "sets of classes"), ("target_views", "numbers")):
-        result = evaluate("--target", target, "--per-class", status=1)
-        assert f"--per-class needs videos of one class each, and '{target}' holds {what}" in result.stderr
+    result = evaluate("--target", "target_views", "--per-class", status=1)
+    assert "--per-class needs videos with classes, and 'target_views' holds numbers" in result.stderr
+
+
+def test_classes_of_sets_have_the_precisions_whose_mean_is_the_score(evaluate: Callable[..., Result]) -> None:
+    arguments = ("--target", "labels", "--protocols", "knn,linear", "--representations", "x", "--per-class", "--json")
+    found = json.loads(evaluate(*arguments).stdout)
+    records = [record for record in found["records"] if record["metric"] == "map"]
+    assert len(records) == 2
+    for record in records:
+        rows = [row for row in found["per_class"] if row["protocol"] == record["protocol"]]
+        outcomes = read_outcomes(Path("runs/table") / record["outcomes"])
+        relevant = outcomes.labels == 1
+        expected = [
+            average_precision_score(relevant[:, c], outcomes.predictions[:, c])
+            for c in np.flatnonzero(relevant.any(axis=0))
+        ]
+        assert [row["value"] for row in rows] == pytest.approx(expected)
+        assert np.mean([row["value"] for row in rows]) == pytest.approx(record["value"])
+        assert [row["num_test"] for row in rows] == relevant.sum(axis=0)[relevant.any(axis=0)].tolist()
+        assert all(0 <= row["ci_low"] <= row["value"] <= row["ci_high"] <= 1 for row in rows)
 
 
 def test_comparisons_are_of_metrics_that_are_means_over_videos(evaluate: Callable[..., Result]) -> None:
